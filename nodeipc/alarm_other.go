@@ -1,0 +1,5 @@
+//go:build !linux
+
+package nodeipc
+
+func newAlarmTimer(ring func()) alarmTimer { return newGoTimer(ring) }

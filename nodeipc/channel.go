@@ -1,0 +1,570 @@
+package nodeipc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Channel is one end of an IPC channel. Its methods may be called from any goroutine. Messages sent by one goroutine
+// arrive in order.
+//
+// Exactly one goroutine reads: while a Receive, Messages or Values call waits it is that one, with no hand-over;
+// otherwise a standby goroutine of the channel, so that the end of the stream, Done, acknowledgements and internal
+// messages never depend on what the program does. (A program that is away from Receive for less than two milliseconds
+// is taken to come back, so these may be late by as much.)
+type Channel struct {
+	id   uuid.UUID
+	opts Options
+	log  *slog.Logger
+	conn transport
+	done chan struct{}
+
+	// Owned by the goroutine that reads, the one that set reading.
+	in    lineReader
+	fds   []int      // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
+	batch []*Message // messages of the current read
+	slab  []Message  // where small messages are cut from, all of one block
+
+	mu    sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
+	calls []func()   // callbacks to be made after unlock
+	wake  chan struct{}
+
+	// Reading.
+	reading     bool
+	wantRead    int // goroutines that will read when the present reader stops
+	standbyRuns bool
+	standbySet  bool   // the alarm is set
+	receives    uint64 // Receive calls so far
+	receivesOld uint64 // when the alarm last rang
+	queue       messageQueue
+	paused      bool
+	dropped     DroppedError
+	dropLogged  bool
+
+	// Writing.
+	hand        handoff
+	out, spare  []byte // what is to be written, and a buffer to take its place
+	cur, base   []byte // what the writing goroutine has of the former, and its beginning
+	writing     bool   // a goroutine writes, and takes along what is added to out
+	pending     int    // bytes accepted and not with the kernel yet
+	seq         uint64 // messages accepted
+	seqOut      uint64 // messages that went to out
+	outTotal    int64  // bytes that went to out so far, and
+	outWritten  int64  // how many of them the kernel has, and
+	userTotal   int64  // where the last of the program's own ends
+	batchOn     bool   // a batch of input is being handled: replies go out together
+	dispatching bool   // Internal is being called
+	urgent      bool   // out holds answers that the peer waits for
+	flushSet    bool   // the alarm is set
+	lastSend    int64  // when a message was last written at once
+
+	// The end.
+	closing error // no more sends: ErrDisconnected or ErrClosed
+	ended   bool
+	err     error // why, once ended
+	werr    error // the first write error, or what was lost unwritten at the end
+	timer   *time.Timer
+	alarmed bool // the alarm knows this channel
+}
+
+const lostFD = -1
+
+// New makes a channel of conn, which it takes over. Handles can be sent over a *net.UnixConn of network "unix" only.
+func New(conn net.Conn, opts *Options) *Channel { return newChannel(connTransport(conn), opts) }
+
+func newChannel(conn transport, opts *Options) *Channel {
+	c := &Channel{id: uuid.New(), opts: opts.resolved(), conn: conn, done: make(chan struct{})}
+	c.log = c.opts.Logger.With("channel", c.id)
+	c.in.max = c.opts.MaxMessage
+	c.lastSend = -int64(time.Hour)
+	c.mu.Lock()
+	c.armStandby()
+	c.mu.Unlock()
+	return c
+}
+
+// ID returns the instance id of this end, unique across processes, for logs.
+func (c *Channel) ID() uuid.UUID { return c.id }
+
+// Done is closed when the channel has ended, from either side. Messages that came before can still be received, unless
+// the end was Close.
+func (c *Channel) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the channel is connected and well; io.EOF after an orderly end (the peer's disconnect or exit,
+// or ours), ErrClosed after Close, otherwise what went wrong, a failed write included.
+func (c *Channel) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil || c.err == io.EOF && c.werr != nil {
+		return c.werr
+	}
+	return c.err
+}
+
+// Receive returns the next message. Calls may run concurrently: each message goes to one of them. After the peer's
+// orderly disconnect, when everything received before has been handed out, the error is io.EOF; after Close it is
+// ErrClosed. If ctx ends no message is lost. A *DroppedError and a ctx error do not end the channel, any other does.
+func (c *Channel) Receive(ctx context.Context) (*Message, error) { return c.receive(ctx, false) }
+
+// receive is Receive; watched says that the end of ctx interrupts the reading already.
+func (c *Channel) receive(ctx context.Context, watched bool) (*Message, error) {
+	c.mu.Lock()
+	c.receives++
+	c.lastSend = 0 // what is sent from here on answers something: no burst
+	if c.queue.empty() {
+		c.batchOn = false
+		if err := c.await(ctx, watched, func() bool { return !c.queue.empty() || c.dropped.Messages > 0 }); err != nil {
+			c.unlock()
+			return nil, err
+		}
+	} else if err := ctx.Err(); err != nil {
+		c.unlock()
+		return nil, err
+	}
+	if c.dropped.Messages > 0 {
+		d := c.dropped
+		c.dropped = DroppedError{}
+		c.unlock()
+		return nil, &d
+	}
+	m := c.queue.pop()
+	c.batchOn = !c.queue.empty()
+	if c.paused && c.queue.bytes <= c.opts.Backlog/2 && c.queue.handles <= maxHandles/2 {
+		c.paused = false
+		c.notify()
+	}
+	c.armStandby()
+	c.unlock()
+	return m, nil
+}
+
+// Messages yields the messages that arrive until the peer disconnects, which ends the loop quietly; any other error is
+// yielded last, but for a *DroppedError, after which the loop may go on. Leaving the loop early leaves the rest to the
+// next Receive. One of several concurrent loops gets each message.
+func (c *Channel) Messages(ctx context.Context) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		if ctx.Done() != nil {
+			defer context.AfterFunc(ctx, c.conn.Interrupt)()
+		}
+		for {
+			m, err := c.receive(ctx, true)
+			if err == io.EOF || !yield(m, err) {
+				return
+			}
+			if err != nil && !errors.As(err, new(*DroppedError)) {
+				return
+			}
+		}
+	}
+}
+
+// Values yields each message that arrives, decoded as T, until the peer disconnects. A message that does not decode is
+// yielded as a *DecodeError, dropped ones as a *DroppedError, and the loop may go on; any other error is the last.
+// Handles that arrive are closed: use Messages for them.
+func Values[T any](ctx context.Context, c *Channel) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for m, err := range c.Messages(ctx) {
+			var v T
+			if err == nil {
+				m.Handle.Close()
+				err = m.Decode(&v)
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// await waits, with mu held, until ready reports true, reading itself when nobody else does. ready must become true by
+// what is read only; whoever makes it true otherwise calls wakeReader. It fails when ctx or the channel ends, or when
+// reading has stopped because nobody receives.
+func (c *Channel) await(ctx context.Context, watched bool, ready func() bool) error {
+	watched = watched || ctx.Done() == nil
+	for !ready() {
+		if c.ended {
+			return c.endError()
+		}
+		if err := ctx.Err(); err != nil {
+			c.armStandby()
+			return err
+		}
+		if c.canWrite() {
+			c.pump() // nothing is held back while we wait
+			continue
+		}
+		if c.reading || c.paused {
+			c.wantRead++
+			err := c.wait(ctx)
+			c.wantRead--
+			if err != nil {
+				c.armStandby()
+				return err
+			}
+			continue
+		}
+		if !watched {
+			watched = true
+			defer context.AfterFunc(ctx, c.conn.Interrupt)()
+		}
+		c.reading = true
+		c.unlock()
+		c.read()
+		c.reading = false
+		c.notify()
+	}
+	return nil
+}
+
+// endError is what calls that came too late, or waited, return.
+func (c *Channel) endError() error {
+	if c.closing == ErrClosed {
+		return ErrClosed
+	}
+	return c.err
+}
+
+// How long a call may wait for the peer while this end reads nothing because nobody receives. A pause is part of
+// ordinary flow control, so it must be long against the handling of a message.
+const stallGrace = time.Second
+
+// wait waits with mu held for the next notify. While reading is paused it gives up if nobody receives.
+func (c *Channel) wait(ctx context.Context) error {
+	if c.wake == nil {
+		c.wake = make(chan struct{})
+	}
+	wake, receives := c.wake, c.receives
+	var stalled <-chan time.Time
+	if c.paused {
+		t := time.NewTimer(stallGrace)
+		defer t.Stop()
+		stalled = t.C
+	}
+	c.unlock()
+	var err error
+	select {
+	case <-wake:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-stalled:
+		err = ErrBacklogFull
+	}
+	c.mu.Lock()
+	if err == ErrBacklogFull && (!c.paused || c.receives != receives) {
+		return nil
+	}
+	return err
+}
+
+// notify wakes all that wait. mu is held.
+func (c *Channel) notify() {
+	if c.wake != nil {
+		close(c.wake)
+		c.wake = nil
+	}
+}
+
+// wakeReader makes a goroutine in await look again, even if it reads. mu is held.
+func (c *Channel) wakeReader() {
+	c.notify()
+	if c.reading {
+		c.conn.Interrupt()
+	}
+}
+
+// unlock unlocks mu and then makes the callbacks that are due.
+func (c *Channel) unlock() {
+	calls := c.calls
+	c.calls = nil
+	c.mu.Unlock()
+	for _, f := range calls {
+		f()
+	}
+}
+
+// armStandby sees to it that somebody reads soon although the caller, who may have read until now, leaves.
+func (c *Channel) armStandby() {
+	if c.standbySet || c.standbyRuns || c.reading || c.wantRead > 0 || c.paused || c.ended {
+		return
+	}
+	c.standbySet = true
+	c.alarm(standbyAlarm)
+}
+
+// standbyDue is called by the alarm: if nobody came back to read, the standby does.
+func (c *Channel) standbyDue() {
+	c.mu.Lock()
+	defer c.unlock()
+	c.standbySet = false
+	if c.receives != c.receivesOld {
+		c.receivesOld = c.receives
+		c.armStandby()
+		return
+	}
+	c.standbyNow()
+}
+
+// standbyNow starts the standby unless somebody reads, or is about to. mu is held.
+func (c *Channel) standbyNow() {
+	if !c.standbyRuns && !c.reading && c.wantRead == 0 && !c.paused && !c.ended {
+		c.standbyRuns = true
+		go c.standby()
+	}
+}
+
+// standby reads until somebody else wants to.
+func (c *Channel) standby() {
+	c.mu.Lock()
+	for !c.reading && c.wantRead == 0 && !c.paused && !c.ended {
+		c.reading = true
+		c.unlock()
+		c.read()
+		c.reading = false
+		c.notify()
+	}
+	c.standbyRuns = false
+	c.unlock()
+}
+
+// read reads once and handles what came. It is called without mu by the one goroutine that set reading, and returns
+// with mu held.
+func (c *Channel) read() {
+	n, fds, lost, err := c.conn.Read(c.in.space())
+	c.fds = append(c.fds, fds...)
+	if lost {
+		c.fds = append(c.fds, lostFD)
+		c.log.Warn("nodeipc: a handle was lost: no room in the table of descriptors")
+	}
+	if n > 0 {
+		c.in.took(n)
+		if perr := c.dispatch(); perr != nil {
+			err = perr
+		}
+	}
+	c.mu.Lock()
+	c.dispatching = false
+	c.deliver()
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.conn.Resume()
+	case c.ended:
+	case err == io.EOF || errors.As(err, new(*ProtocolError)) || errors.Is(err, ErrMessageTooBig):
+		c.end(err)
+	default:
+		c.end(opError("read", err))
+	}
+	if c.ended {
+		c.dropFDs()
+	} else if c.urgent {
+		c.pump() // answers that the reading gave rise to
+	}
+}
+
+// deliver hands the messages of this read over. mu is held.
+func (c *Channel) deliver() {
+	for _, m := range c.batch {
+		c.queue.push(m)
+	}
+	clear(c.batch)
+	c.batch = c.batch[:0]
+	if c.closing == ErrClosed {
+		c.dropQueue()
+		return
+	}
+	if c.queue.bytes <= c.opts.Backlog && c.queue.handles <= maxHandles || c.queue.len() == 1 {
+		return
+	}
+	if c.opts.Overflow == PauseReading {
+		c.paused = true
+		c.notify()
+		return
+	}
+	for (c.queue.bytes > c.opts.Backlog || c.queue.handles > maxHandles) && c.queue.len() > 1 {
+		m := c.queue.pop()
+		c.dropped.Messages++
+		c.dropped.Bytes += int64(len(m.Data))
+		if m.Handle != nil {
+			c.calls = append(c.calls, func() { m.Handle.Close() })
+		}
+	}
+	if !c.dropLogged {
+		c.dropLogged = true
+		c.log.Warn("nodeipc: messages are dropped because nobody receives", "messages", c.dropped.Messages, "bytes", c.dropped.Bytes)
+	}
+}
+
+// end ends the channel: err is io.EOF for an orderly end. mu is held; what has to be done outside it is left to unlock.
+func (c *Channel) end(err error) {
+	if c.ended {
+		return
+	}
+	c.ended, c.err = true, err
+	if c.lost() && c.werr == nil {
+		c.werr = opErrorf("send", "%w: %d bytes were not written", ErrDisconnected, c.pending)
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, o := range c.hand.clear() {
+		c.finish(o, c.endOf(o))
+	}
+	c.out, c.spare = nil, nil
+	if !c.reading {
+		c.dropFDs()
+	}
+	close(c.done)
+	c.notify()
+	alarmed := c.alarmed
+	c.calls = append(c.calls, func() {
+		c.conn.Close()
+		if alarmed {
+			alarms.release(c)
+		}
+	})
+}
+
+func (c *Channel) dropFDs() {
+	for _, fd := range c.fds {
+		if fd != lostFD {
+			closeFD(fd)
+		}
+	}
+	c.fds = nil
+}
+
+// dropQueue drops what was not received. mu is held.
+func (c *Channel) dropQueue() {
+	for !c.queue.empty() {
+		if h := c.queue.pop().Handle; h != nil {
+			c.calls = append(c.calls, func() { h.Close() })
+		}
+	}
+	c.dropped = DroppedError{}
+}
+
+// Disconnect ends the channel in order: it refuses further sends, waits until everything sent is with the kernel and a
+// handle in flight has been answered, and then closes, which the peer sees as "disconnect"; cf. http.Server.Shutdown.
+// If ctx ends first it returns without having closed. Messages that have arrived can still be received. It returns nil
+// if the channel has ended already, unless that lost something that was sent. May be called from the receiving loop.
+func (c *Channel) Disconnect(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.closing == nil {
+		c.closing = ErrDisconnected
+	}
+	if err := c.drained(ctx); err != nil {
+		return err
+	}
+	if c.ended {
+		if c.err == io.EOF || c.err == ErrClosed {
+			return c.werr
+		}
+		return c.err
+	}
+	c.end(io.EOF)
+	return nil
+}
+
+// How long Close tries to put out what is pending.
+const closeGrace = time.Second
+
+// Close flushes for at most a second, then ends the channel: pending calls return ErrClosed, unread messages are
+// dropped and their handles closed. It may be called from anywhere, the receiving loop and Options.Internal included,
+// and more than once. It reports what could not be written.
+func (c *Channel) Close() error {
+	c.mu.Lock()
+	defer c.unlock()
+	c.closing = ErrClosed
+	if !c.ended {
+		ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+		defer cancel()
+		c.drained(ctx)
+		c.end(ErrClosed)
+	}
+	c.dropQueue()
+	return c.werr
+}
+
+// drained waits until everything sent is with the kernel and no handle is in flight, or the channel has ended.
+// mu is held.
+func (c *Channel) drained(ctx context.Context) error {
+	for !c.ended {
+		c.pump()
+		if c.ended || c.hand.idle() && len(c.out) == 0 && !c.writing {
+			break
+		}
+		c.standbyNow()
+		if err := c.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A transport is what a channel stands on: an fdconn.Conn, or a connection that carries no descriptors. One goroutine
+// reads and one writes at a time; the rest may be called from anywhere. See package fdconn.
+type transport interface {
+	Read(p []byte) (n int, fds []int, lost bool, err error)
+	TryWrite(p []byte) (int, error)
+	Write(p []byte) (int, error)
+	TrySendFD(p []byte, h syscall.RawConn) (int, error)
+	WaitWritable() error
+	Interrupt()
+	Resume()
+	Close() error
+}
+
+// A messageQueue holds what was received and not handed out.
+type messageQueue struct {
+	list    []*Message
+	head    int
+	bytes   int
+	handles int
+}
+
+// What a queued message costs beside its data.
+const messageOverhead = 48
+
+func (q *messageQueue) empty() bool { return q.head == len(q.list) }
+func (q *messageQueue) len() int    { return len(q.list) - q.head }
+
+func (q *messageQueue) push(m *Message) {
+	if q.head > 64 && q.head > len(q.list)/2 {
+		n := copy(q.list, q.list[q.head:])
+		clear(q.list[n:])
+		q.list, q.head = q.list[:n], 0
+	}
+	q.list = append(q.list, m)
+	q.bytes += len(m.Data) + messageOverhead
+	if m.Handle != nil {
+		q.handles++
+	}
+}
+
+func (q *messageQueue) pop() *Message {
+	m := q.list[q.head]
+	q.list[q.head] = nil
+	q.head++
+	q.bytes -= len(m.Data) + messageOverhead
+	if m.Handle != nil {
+		q.handles--
+	}
+	if q.empty() {
+		q.list, q.head = q.list[:0], 0
+		if cap(q.list) > 4096 {
+			q.list = nil // a burst is over
+		}
+	}
+	return m
+}

@@ -1,0 +1,38 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package nodeipc
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
+)
+
+func checkMode(mode string) error {
+	switch mode {
+	case "", "json":
+		return nil
+	case "advanced":
+		return fmt.Errorf("%s=advanced: %w by this version; fork with {serialization: 'json'}, which is Node's default", envSerialization, errors.ErrUnsupported)
+	}
+	return fmt.Errorf("%s=%q is no serialization of Node's", envSerialization, mode)
+}
+
+// openChannel takes over an inherited descriptor, which is in blocking mode and not close-on-exec (PROTOCOL 1.2).
+func openChannel(fd int) (transport, error) {
+	if what := describe(fd); what != "" {
+		return nil, fmt.Errorf("descriptor %d is %s; expected the stream socket that Node's child_process makes", fd, what)
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	t, err := fdconn.FromFD(fd)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}

@@ -1,0 +1,2 @@
+// Package nodeipc speaks the IPC channel of Node.js.
+package nodeipc

@@ -1,0 +1,181 @@
+package nodeipc
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+// HandleType is Node's name for the kind of a handle.
+type HandleType string
+
+const (
+	NetSocket HandleType = "net.Socket" // a connection, TCP or unix
+	NetServer HandleType = "net.Server" // a listener, TCP or unix
+	NetNative HandleType = "net.Native" // either, without a JavaScript object around it; what cluster uses
+)
+
+// A Handle is a received socket. The first successful Conn or Listener takes it over; until then Close closes it. Its
+// methods may be called from any goroutine, and on a nil *Handle, where they report ErrNoHandle.
+type Handle struct {
+	typ     HandleType
+	mu      sync.Mutex
+	fd      int // -1 once taken or closed
+	cleanup runtime.Cleanup
+
+	given syscall.Conn // made by NewHandle: the caller's, only to be sent
+}
+
+// received takes over fd.
+func received(fd int, typ HandleType) *Handle {
+	h := &Handle{typ: typ, fd: fd}
+	h.cleanup = runtime.AddCleanup(h, closeFD, fd)
+	return h
+}
+
+// NewHandle names c as a handle of type t, to be sent: for when the type that SendHandle would choose is not the one
+// that is wanted. c stays the caller's.
+func NewHandle(c syscall.Conn, t HandleType) *Handle { return &Handle{typ: t, fd: -1, given: c} }
+
+// Type returns the type under which the handle was sent, or "" for nil.
+func (h *Handle) Type() HandleType {
+	if h == nil {
+		return ""
+	}
+	return h.typ
+}
+
+// Conn takes the handle over as a connection of package net: a *net.TCPConn or *net.UnixConn.
+func (h *Handle) Conn() (net.Conn, error) {
+	f, err := h.take("handle to net.Conn")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // net has its own duplicate
+	conn, err := net.FileConn(f)
+	return conn, opError("handle to net.Conn", err)
+}
+
+// Listener takes the handle over as a listener of package net: a *net.TCPListener or *net.UnixListener. Closing a
+// unix listener does not remove its file: that is for whoever made it. A socket that is bound but does not listen yet,
+// as cluster's scheduling policy None passes it, is made to listen.
+func (h *Handle) Listener() (net.Listener, error) {
+	f, err := h.take("handle to net.Listener")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := ensureListening(f); err != nil {
+		return nil, opError("handle to net.Listener", err)
+	}
+	ln, err := net.FileListener(f)
+	return ln, opError("handle to net.Listener", err)
+}
+
+// File takes the handle over as an *os.File in non-blocking mode.
+func (h *Handle) File() (*os.File, error) { return h.take("handle to file") }
+
+// Close closes the handle unless it was taken. It may be called more than once.
+func (h *Handle) Close() error {
+	fd, err := h.release()
+	if err != nil {
+		return nil
+	}
+	return opError("close handle", closeFD2(fd))
+}
+
+// release gives the descriptor up to the caller.
+func (h *Handle) release() (int, error) {
+	if h == nil {
+		return -1, ErrNoHandle
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fd < 0 {
+		return -1, ErrNoHandle
+	}
+	fd := h.fd
+	h.fd = -1
+	h.cleanup.Stop()
+	return fd, nil
+}
+
+func (h *Handle) take(op string) (*os.File, error) {
+	fd, err := h.release()
+	if err != nil {
+		return nil, err
+	}
+	f, err := socketFile(fd)
+	return f, opError(op, err)
+}
+
+// SyscallConn gives access to the descriptor without taking it over. It is how a received handle is sent on.
+func (h *Handle) SyscallConn() (syscall.RawConn, error) {
+	switch {
+	case h == nil:
+		return nil, ErrNoHandle
+	case h.given != nil:
+		return h.given.SyscallConn()
+	}
+	return (*handleConn)(h), nil
+}
+
+// handleConn is the raw access to a received handle: it can be controlled and sent, but not be waited for.
+type handleConn Handle
+
+var _ syscall.RawConn = (*handleConn)(nil)
+
+func (h *handleConn) Control(f func(fd uintptr)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fd < 0 {
+		return ErrNoHandle
+	}
+	f(uintptr(h.fd))
+	return nil
+}
+
+func (h *handleConn) Read(func(fd uintptr) bool) error  { return errNotPolled }
+func (h *handleConn) Write(func(fd uintptr) bool) error { return errNotPolled }
+
+var errNotPolled = opErrorf("handle", "take it with Conn or Listener to read and write")
+
+// sendable finds the descriptor and the type to send v, an argument of SendHandle, as.
+func sendable(v any) (rc syscall.RawConn, typ HandleType, err error) {
+	const op = "send handle"
+	if c, ok := v.(*tls.Conn); ok {
+		return nil, "", opErrorf(op, "%w: a *tls.Conn has its keys here; send the connection below it (NetConn: %T) before the handshake", ErrHandleKind, c.NetConn())
+	}
+	c, ok := v.(syscall.Conn)
+	if !ok {
+		return nil, "", opErrorf(op, "%w: a %T gives no access to its socket; send the net.Conn, net.Listener or *os.File that it wraps", ErrHandleKind, v)
+	}
+	rc, err = c.SyscallConn()
+	if err != nil {
+		return nil, "", opError(op, err)
+	}
+	listening, err := inspect(rc)
+	if err != nil {
+		return nil, "", opError(op, err)
+	}
+	typ = NetSocket
+	if listening {
+		typ = NetServer
+	}
+	if h, ok := v.(*Handle); ok && h.typ != "" {
+		typ = h.typ
+	}
+	return rc, typ, nil
+}
+
+// keepPath returns what is to be done once v was sent: the file of a unix listener must outlive this end's Close, since
+// the peer now listens there too.
+func keepPath(v any) func() {
+	if ln, ok := v.(*net.UnixListener); ok {
+		return func() { ln.SetUnlinkOnClose(false) }
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package nodeipc
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+func closeFD(int)                           {}
+func closeFD2(int) error                    { return errors.ErrUnsupported }
+func socketFile(int) (*os.File, error)      { return nil, errors.ErrUnsupported }
+func ensureListening(*os.File) error        { return errors.ErrUnsupported }
+func inspect(syscall.RawConn) (bool, error) { return false, errors.ErrUnsupported }

@@ -1,0 +1,100 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package nodeipc
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func closeFD(fd int)        { unix.Close(fd) }
+func closeFD2(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
+
+// socketFile takes over fd as a non-blocking file; a blocking one would let a single read hold a whole thread.
+func socketFile(fd int) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "handle:"+strconv.Itoa(fd)), nil
+}
+
+// ensureListening makes f listen unless it does.
+func ensureListening(f *os.File) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var lerr error
+	err = rc.Control(func(fd uintptr) {
+		if on, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || on != 0 {
+			lerr = os.NewSyscallError("getsockopt", err)
+			return
+		}
+		lerr = os.NewSyscallError("listen", unix.Listen(int(fd), 511)) // Node's default backlog
+	})
+	if lerr != nil {
+		return lerr
+	}
+	return err
+}
+
+// inspect refuses what is not a TCP or unix stream socket and tells whether it listens.
+func inspect(rc syscall.RawConn) (listening bool, err error) {
+	var ierr error
+	err = rc.Control(func(fd uintptr) { listening, ierr = inspectFD(int(fd)) })
+	if ierr != nil {
+		return false, ierr
+	}
+	return listening, err
+}
+
+func inspectFD(fd int) (listening bool, err error) {
+	if what := describe(fd); what != "" {
+		return false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
+	}
+	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return on != 0, os.NewSyscallError("getsockopt", err)
+}
+
+// describe names what fd is, with its article, or returns "" for a TCP or unix stream socket.
+func describe(fd int) string {
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	switch {
+	case err == unix.EBADF:
+		return "not open"
+	case err == nil && typ == unix.SOCK_DGRAM:
+		return "a datagram socket"
+	case err == nil && typ != unix.SOCK_STREAM:
+		return "a socket of another kind than a stream"
+	case err == nil:
+		sa, err := unix.Getsockname(fd)
+		if err != nil {
+			return "a socket without a name (" + err.Error() + ")"
+		}
+		switch sa.(type) {
+		case *unix.SockaddrInet4, *unix.SockaddrInet6, *unix.SockaddrUnix:
+			return ""
+		}
+		return "a socket of another family than TCP and unix"
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "unknown (" + err.Error() + ")"
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "a regular file"
+	case unix.S_IFDIR:
+		return "a directory"
+	case unix.S_IFIFO:
+		return "a pipe"
+	case unix.S_IFCHR:
+		return "a terminal or other character device"
+	}
+	return "no socket"
+}

@@ -1,0 +1,84 @@
+package fdconn
+
+import (
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const sendFlags = unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT
+
+// Below this size a system call of ours ends so soon that telling the scheduler about it costs more than it can gain.
+const shortCall = 64 << 10
+
+// recvState is kept between reads so that none of them allocates.
+type recvState struct {
+	msg unix.Msghdr
+	iov unix.Iovec
+	oob [1040]byte // CmsgSpace of MaxFDs descriptors
+}
+
+// recv reads once; it reports false when there is nothing to read. MSG_DONTWAIT, because an inherited descriptor shares
+// its blocking mode with whoever else holds it.
+func (c *Conn) recv(fd uintptr) bool {
+	for {
+		c.iov.Base = unsafe.SliceData(c.in)
+		c.iov.SetLen(len(c.in))
+		c.msg.Iov = &c.iov
+		c.msg.SetIovlen(1)
+		c.msg.Control = &c.oob[0]
+		c.msg.SetControllen(len(c.oob))
+		c.msg.Flags = 0
+		var n uintptr
+		var errno syscall.Errno
+		if len(c.in) <= shortCall {
+			n, _, errno = unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.msg)), unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		} else {
+			n, _, errno = unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.msg)), unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		}
+		switch errno {
+		case 0:
+			c.inN = int(n)
+			if c.msg.Controllen > 0 {
+				c.addRights(c.oob[:c.msg.Controllen])
+			}
+			c.lost = c.msg.Flags&unix.MSG_CTRUNC != 0
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			c.inErr = os.NewSyscallError("recvmsg", errno)
+			return true
+		}
+	}
+}
+
+func sendBytes(fd int, p []byte) (int, error) {
+	call := unix.Syscall6
+	if len(p) <= shortCall {
+		call = unix.RawSyscall6
+	}
+	n, _, errno := call(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), sendFlags, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
+// to inherit (PROTOCOL 1.2).
+func Pair() (ours, theirs int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, os.NewSyscallError("socketpair", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return -1, -1, os.NewSyscallError("fcntl", err)
+	}
+	return fds[0], fds[1], nil
+}

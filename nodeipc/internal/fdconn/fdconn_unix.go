@@ -1,0 +1,205 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package fdconn
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Conn is a stream socket on the runtime's poller. It uses system calls of its own instead of net's methods: a read
+// that may bring descriptors costs one call and no allocation, and a write can be tried without waiting.
+type Conn struct {
+	sock socket
+	rc   syscall.RawConn
+
+	// The reader's.
+	in     []byte
+	inN    int
+	inErr  error
+	lost   bool
+	fds    []int
+	recvFn func(fd uintptr) bool
+	recvState
+
+	// The writer's.
+	out    []byte
+	outN   int
+	outErr error
+	tryFn  func(fd uintptr)
+	sendFn func(fd uintptr) bool
+}
+
+// New takes over s, a connected stream socket.
+func New(s socket) (*Conn, error) {
+	rc, err := s.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{sock: s, rc: rc}
+	c.recvFn = c.recv
+	c.tryFn = func(fd uintptr) { c.send(fd) }
+	c.sendFn = c.send
+	return c, nil
+}
+
+// FromFD takes over the descriptor fd, a connected stream socket in non-blocking mode.
+func FromFD(fd int) (*Conn, error) {
+	f := os.NewFile(uintptr(fd), "ipc:"+strconv.Itoa(fd))
+	c, err := New(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Read waits for input and reads it into p, with at most MaxFDs descriptors, which are close-on-exec and belong to the
+// caller; the slice is good until the next Read. lost says that descriptors arrived which this process had no room for.
+// At the end of the stream, a reset by a peer that went away with input unread included, the error is io.EOF.
+func (c *Conn) Read(p []byte) (n int, fds []int, lost bool, err error) {
+	c.in, c.inN, c.inErr, c.lost, c.fds = p, 0, nil, false, c.fds[:0]
+	err = c.rc.Read(c.recvFn)
+	c.in = nil
+	if err == nil {
+		err = c.inErr
+	}
+	if err == nil && c.inN == 0 || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		err = io.EOF
+	}
+	return c.inN, c.fds, c.lost, closedErr(err)
+}
+
+// TryWrite writes what the socket takes of p at once; ErrAgain means that it did not take all.
+func (c *Conn) TryWrite(p []byte) (int, error) {
+	c.out, c.outN, c.outErr = p, 0, nil
+	err := c.rc.Control(c.tryFn)
+	return c.wrote(err)
+}
+
+// Write writes all of p and waits as long as that takes.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.out, c.outN, c.outErr = p, 0, nil
+	err := c.rc.Write(c.sendFn)
+	return c.wrote(err)
+}
+
+func (c *Conn) wrote(err error) (int, error) {
+	c.out = nil
+	if err == nil {
+		err = c.outErr
+	}
+	return c.outN, closedErr(err)
+}
+
+// send writes until nothing is left, the socket is full or an error came; it reports false when it is full.
+func (c *Conn) send(fd uintptr) bool {
+	for c.outN < len(c.out) {
+		n, err := sendBytes(int(fd), c.out[c.outN:])
+		switch err {
+		case nil:
+			c.outN += n
+		case unix.EINTR:
+		case unix.EAGAIN:
+			c.outErr = ErrAgain
+			return false
+		default:
+			c.outErr = os.NewSyscallError("send", err)
+			return true
+		}
+	}
+	c.outErr = nil
+	return true
+}
+
+// TrySendFD writes the beginning of p with the descriptor of h on its first byte: with ErrAgain nothing was written,
+// with a *HandleError nothing was either, but the connection is well; otherwise the descriptor is on its way and n bytes are. h is put into non-blocking mode, see PROTOCOL 0.5.
+func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
+	var sendErr error
+	outer := c.rc.Control(func(fd uintptr) {
+		inner := h.Control(func(hfd uintptr) {
+			if err := unix.SetNonblock(int(hfd), true); err != nil {
+				sendErr = &HandleError{os.NewSyscallError("fcntl", err)}
+				return
+			}
+			n, sendErr = sendRights(int(fd), p, int(hfd))
+		})
+		if inner != nil {
+			sendErr = &HandleError{inner}
+		}
+	})
+	if sendErr == nil {
+		sendErr = outer
+	}
+	return n, closedErr(sendErr)
+}
+
+func sendRights(fd int, p []byte, hfd int) (int, error) {
+	oob := unix.UnixRights(hfd)
+	for {
+		n, err := unix.SendmsgN(fd, p, oob, nil, sendFlags)
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, ErrAgain
+		default:
+			return 0, os.NewSyscallError("sendmsg", err)
+		}
+	}
+}
+
+// WaitWritable waits until the socket may take more.
+func (c *Conn) WaitWritable() error {
+	first := true
+	return closedErr(c.rc.Write(func(uintptr) bool {
+		if first {
+			first = false
+			return false
+		}
+		return true
+	}))
+}
+
+// Interrupt makes a waiting Read, and every later one, return os.ErrDeadlineExceeded until Resume.
+func (c *Conn) Interrupt() { c.sock.SetReadDeadline(time.Unix(1, 0)) }
+
+// Resume ends the effect of Interrupt.
+func (c *Conn) Resume() { c.sock.SetReadDeadline(time.Time{}) }
+
+// Close closes the socket; calls that wait return net.ErrClosed.
+func (c *Conn) Close() error { return c.sock.Close() }
+
+func closedErr(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// addRights appends the descriptors of a control message to c.fds.
+func (c *Conn) addRights(oob []byte) {
+	for len(oob) >= unix.CmsgLen(0) {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return
+		}
+		oob = rest
+		if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_RIGHTS {
+			continue
+		}
+		m := unix.SocketControlMessage{Header: h, Data: data}
+		fds, err := unix.ParseUnixRights(&m)
+		if err == nil {
+			c.fds = append(c.fds, fds...)
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package nodeipc
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
+)
+
+// Node's internal messages, docs/protocol.md. The rest go to Options.Internal.
+const (
+	cmdHandle      = "NODE_HANDLE"
+	cmdHandleACK   = "NODE_HANDLE_ACK"
+	cmdHandleNACK  = "NODE_HANDLE_NACK"
+	cmdNotifyClose = "NODE_SOCKET_NOTIFY_CLOSE"
+	cmdGetCount    = "NODE_SOCKET_GET_COUNT"
+)
+
+const (
+	frameACK  = `{"cmd":"` + cmdHandleACK + `"}` + "\n"
+	frameNACK = `{"cmd":"` + cmdHandleNACK + `"}` + "\n"
+)
+
+// Node wraps a handle's frame once more each time it sends it again, three times at the most (PROTOCOL 4.4).
+const maxWraps = 8
+
+// dispatch handles the complete lines of what was read. It is called without mu by the goroutine that reads.
+func (c *Channel) dispatch() error {
+	for {
+		line, ok := c.in.next()
+		if !ok {
+			break
+		}
+		if c.in.max >= 0 && len(line) > c.in.max {
+			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(line), c.in.max)
+		}
+		info, err := jsjson.Scan(line)
+		if err != nil {
+			return &ProtocolError{What: "a line that is not JSON", Sample: sample(line), Err: err}
+		}
+		if info.Cmd == "" {
+			c.batch = append(c.batch, c.newMessage(line))
+		} else if err := c.internal(info.Cmd, line); err != nil {
+			return err
+		}
+	}
+	if c.in.tooLong() {
+		return opErrorf("receive", "%w: over %d bytes so far, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, c.in.end-c.in.start, c.in.max)
+	}
+	if len(c.fds) > maxHandles {
+		return &ProtocolError{What: fmt.Sprintf("%d descriptors came without a NODE_HANDLE message", len(c.fds))}
+	}
+	return nil
+}
+
+// newMessage cuts a message from the slab. A slab never outlives its block, so that keeping a message keeps one block.
+func (c *Channel) newMessage(line []byte) *Message {
+	if c.in.newBlock() {
+		c.slab = nil
+	}
+	if len(line) >= blockSize/2 {
+		return &Message{Data: line}
+	}
+	if len(c.slab) == 0 {
+		c.slab = make([]Message, 64)
+	}
+	m := &c.slab[0]
+	c.slab = c.slab[1:]
+	m.Data = line
+	return m
+}
+
+// internal handles one internal message of the peer.
+func (c *Channel) internal(cmd string, line []byte) error {
+	switch cmd {
+	case cmdHandle:
+		return c.handleFrame(line)
+	case cmdHandleACK, cmdHandleNACK:
+		c.answered(cmd == cmdHandleACK)
+		return nil
+	case cmdGetCount, cmdNotifyClose:
+		return c.socketList(cmd, line)
+	}
+	c.toInternal(&Message{Data: line})
+	return nil
+}
+
+// toInternal gives an internal message to Options.Internal.
+func (c *Channel) toInternal(m *Message) {
+	if c.opts.Internal == nil {
+		c.log.Debug("nodeipc: internal message ignored", "message", sample(m.Data))
+		m.Handle.Close()
+		return
+	}
+	c.mu.Lock()
+	c.dispatching = true
+	c.mu.Unlock()
+	c.opts.Internal(m)
+}
+
+// handleFrame receives a handle: it claims the oldest descriptor, acknowledges once, and delivers the message inside,
+// in this order, as Node does (lib/internal/child_process.js, handleMessage).
+func (c *Channel) handleFrame(line []byte) error {
+	var typ HandleType
+	msg, inner := line, cmdHandle
+	for wraps := 0; inner == cmdHandle; wraps++ {
+		if wraps == maxWraps {
+			return &ProtocolError{What: "a handle's frame wrapped too often", Sample: sample(line)}
+		}
+		outer := msg
+		msg = []byte("null") // what a frame without a message stands for: Node delivers undefined
+		for name, raw := range jsjson.Members(outer) {
+			switch name {
+			case "type":
+				s, _ := jsjson.String(raw)
+				typ = HandleType(s)
+			case "msg":
+				msg = raw
+			}
+		}
+		info, err := jsjson.Scan(msg)
+		if err != nil {
+			return &ProtocolError{What: "a handle's message that is not JSON", Sample: sample(msg), Err: err}
+		}
+		inner = info.Cmd
+	}
+	if len(c.fds) == 0 || c.fds[0] == lostFD {
+		c.fds = c.fds[min(1, len(c.fds)):]
+		c.log.Warn("nodeipc: a handle did not arrive", "type", string(typ))
+		return c.reply(frameNACK)
+	}
+	h := received(c.fds[0], typ)
+	c.fds = c.fds[1:]
+	if err := c.reply(frameACK); err != nil {
+		h.Close()
+		return err
+	}
+	m := &Message{Data: msg, Handle: h}
+	if inner != "" {
+		c.toInternal(m)
+	} else {
+		c.batch = append(c.batch, m)
+	}
+	return nil
+}
+
+// reply puts an answer that the protocol demands in front of everything that waits behind a handle.
+func (c *Channel) reply(frame string) error {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.ended || c.werr != nil {
+		return nil // nobody to answer
+	}
+	if c.pending > maxReplies {
+		return opError("answer", ErrPeerNotReading)
+	}
+	c.out = append(c.out, frame...)
+	c.outTotal += int64(len(frame))
+	c.pending += len(frame)
+	c.urgent = true
+	return nil
+}
+
+// answered handles the peer's ACK or NACK.
+func (c *Channel) answered(ack bool) {
+	c.mu.Lock()
+	defer c.unlock()
+	o := c.hand.flight
+	if !c.hand.waiting() {
+		c.log.Warn("nodeipc: the peer answered a handle that was not sent", "ack", ack)
+		return
+	}
+	c.urgent = true
+	var err error
+	if !ack {
+		if c.hand.again() {
+			c.pending += len(o.frame)
+			return
+		}
+		err = opErrorf("send handle", "%w, sent %d times", ErrHandleNotReceived, o.tries)
+	}
+	c.landed(o, err)
+}
+
+// socketList answers the questions of a Node server whose connections were sent here: how many are open, and tell when
+// all are closed (PROTOCOL 4.5). Once received, a connection is no longer the sender's concern: it is counted as closed.
+func (c *Channel) socketList(cmd string, line []byte) error {
+	var key []byte
+	for name, raw := range jsjson.Members(line) {
+		if name == "key" {
+			key = raw
+		}
+	}
+	if key == nil {
+		return nil
+	}
+	c.mu.Lock()
+	c.dispatching = true
+	c.mu.Unlock()
+	answer := append([]byte(`{"cmd":"NODE_SOCKET_ALL_CLOSED","key":`), key...)
+	if cmd == cmdGetCount {
+		answer = append([]byte(`{"cmd":"NODE_SOCKET_COUNT","key":`), key...)
+		answer = append(answer, `,"count":0`...)
+	}
+	err := c.post(append(answer, "}\n"...))
+	if errors.Is(err, ErrPeerNotReading) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package nodeipc
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
+)
+
+// A Message and its Data belong to the receiver for as long as it likes. They are cut from shared blocks, so that small
+// ones cost no allocation: keeping a small message keeps at most one block of 64 KiB and its neighbours there alive;
+// Clone frees it from them. A message over 64 KiB has a block of its own.
+type Message struct {
+	// Data is the payload as it came, without framing: one valid JSON text.
+	Data []byte
+	// Handle is the socket that came with the message, or nil. One that nobody takes is closed when the channel is closed
+	// or the garbage collector finds it.
+	Handle *Handle
+}
+
+// Decode decodes the payload into v as json.Unmarshal does, with these differences: a []byte is read from a Buffer
+// ({"type":"Buffer","data":[…]}) or a base64 string, and unpaired surrogates become U+FFFD. An error is a *DecodeError.
+func (m *Message) Decode(v any) error {
+	if err := jsjson.Unmarshal(m.Data, v); err != nil {
+		return &DecodeError{JSON, fmt.Sprintf("%T", v), err}
+	}
+	return nil
+}
+
+// Clone returns a copy of m that shares nothing with other messages. The Handle is the same: take it from one of them.
+func (m *Message) Clone() *Message {
+	return &Message{Data: bytes.Clone(m.Data), Handle: m.Handle}
+}
+
+// Internal marks a value for Send, SendHandle or QueueHandle as one of Node's internal messages: an object whose member
+// cmd begins "NODE_". It is refused without the mark, because such a message never reaches the peer's program and may
+// kill a Node peer. With it, only NODE_HANDLE, NODE_HANDLE_ACK and NODE_HANDLE_NACK are refused: they belong to the
+// channel itself. Protocols on top of the channel need it, cluster's for one.
+type Internal struct{ Value any }

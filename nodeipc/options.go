@@ -1,0 +1,82 @@
+package nodeipc
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options configure a channel. The zero value and a nil *Options are both fine. An Options is not changed and may be
+// shared by channels.
+type Options struct {
+	// Serialization is how messages are written; for Connect the environment decides. JSON is the only one so far.
+	Serialization Serialization
+	// MaxMessage is the most bytes of one received message; 0 means 256 MiB, negative means no limit. A longer message
+	// ends the channel with ErrMessageTooBig.
+	MaxMessage int
+	// Backlog is how many bytes of messages may wait to be received; 0 means 4 MiB. At most 64 messages with handles may
+	// wait. Overflow says what happens beyond.
+	Backlog  int
+	Overflow Overflow
+	// HandleTimeout is how long the peer may take to answer a handle; then the channel ends with ErrHandleTimeout.
+	// 0 means for ever, as in Node.
+	HandleTimeout time.Duration
+	// Logger hears what has no caller to tell. Nil means silence.
+	Logger *slog.Logger
+	// Internal receives the internal (NODE_) messages that the channel itself does not handle, such as NODE_CLUSTER, with
+	// their handles. It is called from the goroutine that reads, one message at a time, in order; it must return soon. It
+	// may Send and QueueHandle, which do not block there, but must not wait for the channel (Receive, Flush, SendHandle).
+	// Nil means that they are dropped, as Node drops those that it does not know.
+	Internal func(*Message)
+}
+
+// Serialization is the form of messages on the wire, Node's option of that name.
+type Serialization int
+
+// JSON is Node's default: a line of JSON text for each message.
+const JSON Serialization = 0
+
+func (s Serialization) String() string {
+	if s == JSON {
+		return "json"
+	}
+	return "unknown"
+}
+
+// Overflow is what a channel does when Options.Backlog is full.
+type Overflow int
+
+const (
+	// PauseReading stops reading until half of the backlog has been received, so that the peer's sends wait: nothing is
+	// lost. It is the default. A Send or SendHandle that waits for the peer meanwhile, with no Receive for a second, ends
+	// with ErrBacklogFull.
+	PauseReading Overflow = iota
+	// DropOldest goes on reading and drops the oldest messages; the next Receive reports how many as a *DroppedError.
+	// It is what a cluster worker needs, whose connections come over the same channel.
+	DropOldest
+)
+
+const (
+	defaultMaxMessage = 256 << 20
+	defaultBacklog    = 4 << 20
+	maxHandles        = 64         // received descriptors that may wait
+	maxPending        = 256 << 10  // bytes to be written beyond which Send waits
+	maxReplies        = 4 << 20    // beyond that the peer makes us answer but does not read
+	maxNodeString     = 1<<29 - 24 // V8's limit on the length of a string: a longer line would be the end of a Node peer
+)
+
+func (o *Options) resolved() Options {
+	var r Options
+	if o != nil {
+		r = *o
+	}
+	if r.MaxMessage == 0 {
+		r.MaxMessage = defaultMaxMessage
+	}
+	if r.Backlog <= 0 {
+		r.Backlog = defaultBacklog
+	}
+	if r.Logger == nil {
+		r.Logger = slog.New(slog.DiscardHandler)
+	}
+	return r
+}

@@ -1,0 +1,477 @@
+package nodeipc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
+)
+
+// Scheduling of writes: a write costs more than all the rest of a message together, so messages that come in quick
+// succession go out together, and a single one at once.
+const (
+	// A message sent so soon after another is part of a burst, and held back.
+	burstGap = 25 * time.Microsecond
+	// So much held back is written at once.
+	writeNow = 64 << 10
+	// A goroutine that sends writes for others as well so many times before it leaves that to a goroutine of the channel.
+	maxRounds = 4
+	// Larger buffers are not kept for later.
+	maxSpare = 256 << 10
+)
+
+var epoch = time.Now()
+
+func now() int64 { return int64(time.Since(epoch)) }
+
+// Send encodes v and puts it in order behind what was sent before. On a quiet channel it has been written when Send
+// returns. In a burst, or while a batch of input is being handled, it goes out together with its neighbours: at the
+// next Receive, or within 100 µs if the caller is busy elsewhere. Send waits while 256 KiB are pending, or a handle
+// that was sent before is unanswered and as much waits behind it.
+//
+// v becomes the text that JSON.stringify would write for the nearest JavaScript value: see Serialization in the package
+// documentation. If ctx ends first, nothing of v is sent; if Send returns nil, v goes out even if ctx ends. A write that
+// fails later is reported by the next Send, by Flush and by Err.
+func (c *Channel) Send(ctx context.Context, v any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	buf := frames.Get().(*[]byte)
+	defer recycle(buf)
+	var err error
+	*buf, err = encode((*buf)[:0], v)
+	if err != nil {
+		return err
+	}
+	*buf = append(*buf, '\n')
+	_, posted := v.(Internal)
+	c.mu.Lock()
+	err = c.enqueue(ctx, buf, posted)
+	c.unlock()
+	return err
+}
+
+var frames = sync.Pool{New: func() any { return new([]byte) }}
+
+func recycle(buf *[]byte) {
+	if cap(*buf) <= maxSpare {
+		frames.Put(buf)
+	}
+}
+
+// encode appends the JSON text of v. What would pass for an internal message is refused unless it is marked.
+func encode(dst []byte, v any) ([]byte, error) {
+	mark, posted := v.(Internal)
+	if posted {
+		v = mark.Value
+	}
+	from := len(dst)
+	dst, info, err := jsjson.Append(dst, v)
+	switch {
+	case err != nil:
+		return dst, opErrorf("send", "encode %T: %w", v, err)
+	case len(dst)-from > maxNodeString:
+		return dst, opErrorf("send", "%w: %d bytes, Node holds %d", ErrMessageTooBig, len(dst)-from, maxNodeString)
+	case posted && info.Cmd == "":
+		return dst, opErrorf("send", "Internal: %T has no member cmd that begins NODE_", v)
+	case posted && (info.Cmd == cmdHandle || info.Cmd == cmdHandleACK || info.Cmd == cmdHandleNACK):
+		return dst, opErrorf("send", "Internal: %s belongs to the channel itself", info.Cmd)
+	case !posted && info.Cmd != "":
+		return dst, opError("send", ErrInternalMessage)
+	}
+	return dst, nil
+}
+
+// post sends a frame for the channel's own part.
+func (c *Channel) post(frame []byte) error {
+	c.mu.Lock()
+	defer c.unlock()
+	return c.enqueue(context.Background(), &frame, true)
+}
+
+// enqueue accepts the frame in *buf, which it may exchange for another buffer. What is posted is an answer, or sent by
+// Internal: it does not wait, as the reading would wait with it. mu is held.
+func (c *Channel) enqueue(ctx context.Context, buf *[]byte, posted bool) error {
+	if err := c.admit(ctx, posted); err != nil {
+		return err
+	}
+	frame := *buf
+	c.pending += len(frame)
+	c.seq++
+	if !c.hand.idle() {
+		c.hand.put(&outgoing{frame: append([]byte(nil), frame...), seq: c.seq})
+		return nil
+	}
+	c.seqOut = c.seq
+	c.outTotal += int64(len(frame))
+	c.userTotal = c.outTotal
+	first := len(c.out) == 0
+	if first && len(frame) > blockSize/2 {
+		c.out, *buf = frame, c.out // instead of copying it
+	} else {
+		c.out = append(c.out, frame...)
+	}
+	switch {
+	case c.writing: // is taken along
+	case len(c.out) >= writeNow:
+		c.pump()
+	case c.dispatching:
+		c.urgent = true // goes out when the reading goroutine is through with its batch
+	case !first: // is held back, the alarm is set
+	case c.batchOn || c.burst():
+		c.holdBack()
+	default:
+		c.pump()
+	}
+	return nil
+}
+
+// admit waits until a message may be accepted. mu is held.
+func (c *Channel) admit(ctx context.Context, posted bool) error {
+	for {
+		switch {
+		case c.werr != nil:
+			return c.werr
+		case c.closing != nil:
+			return c.closing
+		case c.ended:
+			return ErrDisconnected
+		case c.pending < maxPending:
+			return nil
+		case posted || c.dispatching:
+			if c.pending > maxReplies {
+				return opError("send", ErrPeerNotReading)
+			}
+			return nil
+		}
+		c.pump()
+		c.standbyNow()
+		if err := c.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// burst reports whether the present message follows so closely on another that more can be expected.
+func (c *Channel) burst() bool {
+	t := now()
+	burst := t-c.lastSend < int64(burstGap)
+	c.lastSend = t
+	return burst
+}
+
+func (c *Channel) holdBack() {
+	if !c.flushSet {
+		c.flushSet = true
+		c.alarm(flushAlarm)
+	}
+}
+
+// flushDue is called by the alarm: what was held back goes out now.
+func (c *Channel) flushDue() {
+	c.mu.Lock()
+	c.flushSet = false
+	c.batchOn = false // its handling takes long: send at once until the next Receive
+	if c.canWrite() {
+		c.lastSend = now()
+		c.pump()
+	}
+	c.unlock()
+}
+
+// Flush waits until everything sent so far is with the kernel; what waits behind a handle needs the peer's answer
+// first. It reports a write that failed since the last report.
+func (c *Channel) Flush(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.unlock()
+	seq, total := c.seq, int64(-1)
+	for {
+		if c.werr != nil {
+			return c.werr
+		}
+		if total < 0 && (c.seqOut >= seq || c.hand.idle()) {
+			total = c.outTotal
+		}
+		if total >= 0 && c.outWritten >= total {
+			return nil
+		}
+		if c.ended {
+			return c.endError()
+		}
+		if c.canWrite() {
+			c.pump()
+			continue
+		}
+		c.standbyNow()
+		if err := c.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Channel) canWrite() bool {
+	return !c.writing && !c.ended && (len(c.out) > 0 || c.hand.due() != nil)
+}
+
+// pump writes what is to be written, as far as the socket takes it at once; the rest is left to a goroutine. If a
+// goroutine writes already, it takes along what was added. mu is held, but not while writing.
+func (c *Channel) pump() {
+	c.urgent = false
+	if !c.canWrite() {
+		return
+	}
+	c.writing = true
+	for range maxRounds {
+		if !c.step(false) {
+			return
+		}
+	}
+	go c.drain()
+}
+
+// drain writes on, waiting for the peer, until nothing is left. It has taken over writing.
+func (c *Channel) drain() {
+	c.mu.Lock()
+	for c.step(true) {
+		c.notify()
+	}
+	c.unlock()
+}
+
+// step makes one write by the goroutine that set writing. It reports whether there is more to do; if not it has reset
+// writing. With wait it waits for the peer as long as that takes. mu is held, but not while writing.
+func (c *Channel) step(wait bool) bool {
+	var err error
+	switch o := c.hand.due(); {
+	case len(c.cur) > 0 || len(c.out) > 0:
+		err = c.stepBytes(wait)
+	case o != nil:
+		err = c.stepHandle(o, wait)
+	}
+	if err != nil && err != fdconn.ErrAgain && !c.ended {
+		c.writeFailed(err)
+	}
+	if !c.ended && (len(c.cur) > 0 || len(c.out) > 0 || c.hand.due() != nil) {
+		return true
+	}
+	c.writing, c.cur, c.base = false, nil, nil
+	c.notify()
+	return false
+}
+
+func (c *Channel) stepBytes(wait bool) error {
+	if len(c.cur) == 0 {
+		c.cur, c.base, c.out, c.spare = c.out, c.out, c.spare, nil
+	}
+	buf := c.cur
+	c.mu.Unlock()
+	write := c.conn.TryWrite
+	if wait {
+		write = c.conn.Write
+	}
+	n, err := write(buf)
+	c.mu.Lock()
+	c.cur = buf[n:]
+	c.pending -= n
+	c.outWritten += int64(n)
+	if len(c.cur) == 0 && cap(c.base) <= maxSpare {
+		c.spare = c.base[:0]
+	}
+	return err
+}
+
+func (c *Channel) stepHandle(o *outgoing, wait bool) error {
+	// Noted beforehand: the answer may be here before we are back.
+	c.hand.wrote()
+	c.mu.Unlock()
+	n, err := c.conn.TrySendFD(o.frame, o.handle)
+	if err == fdconn.ErrAgain && wait {
+		if werr := c.conn.WaitWritable(); werr != nil {
+			err = werr
+		}
+	}
+	c.mu.Lock()
+	if c.ended {
+		return nil
+	}
+	if err != nil {
+		if o == c.hand.flight {
+			c.hand.unwrote()
+		}
+		var bad *fdconn.HandleError
+		if errors.As(err, &bad) && !o.finished {
+			c.pending -= len(o.frame)
+			c.landed(o, opError("send handle", bad.Err))
+			c.wakeReader()
+			return nil
+		}
+		return err
+	}
+	if o.tries == 1 && o.sent != nil {
+		c.calls = append(c.calls, o.sent)
+	}
+	c.cur = o.frame[n:]
+	c.base = nil
+	c.pending -= n
+	c.outTotal += int64(len(o.frame))
+	c.outWritten += int64(n)
+	c.seqOut = max(c.seqOut, o.seq)
+	c.userTotal = c.outTotal
+	if d := c.opts.HandleTimeout; d > 0 && !o.finished {
+		c.timer = time.AfterFunc(d, func() { c.handleLate(o) })
+	}
+	return nil
+}
+
+// writeFailed ends the sending, not the reading: what the peer sent before it went away is still to be received.
+// mu is held.
+func (c *Channel) writeFailed(err error) {
+	if c.lost() {
+		c.werr = opErrorf("send", "%w: %w", ErrDisconnected, err)
+	}
+	c.cur, c.out, c.pending, c.outWritten = nil, nil, 0, c.outTotal
+	for _, o := range c.hand.clear() {
+		c.finish(o, c.endOf(o))
+	}
+	c.wakeReader()
+}
+
+// lost reports whether something the program sent is not with the kernel; the channel's own answers do not count.
+func (c *Channel) lost() bool { return c.outWritten < c.userTotal || c.seqOut < c.seq }
+
+// endOf returns the outcome of a handle after which nothing can be sent.
+func (c *Channel) endOf(o *outgoing) error {
+	if o.written {
+		return opErrorf("send handle", "%w: %w", ErrHandleUnconfirmed, ErrDisconnected)
+	}
+	return opError("send handle", ErrDisconnected)
+}
+
+func (c *Channel) handleLate(o *outgoing) {
+	c.mu.Lock()
+	defer c.unlock()
+	if !o.finished && !c.ended {
+		c.end(opErrorf("send handle", "%w (%v)", ErrHandleTimeout, c.opts.HandleTimeout))
+	}
+}
+
+// landed ends the flight of o and lets what waited behind it go. mu is held; the caller sees to it that pump follows.
+func (c *Channel) landed(o *outgoing, err error) {
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	c.finish(o, err)
+	c.release(c.hand.next())
+}
+
+// release lets messages go that waited behind a handle. mu is held.
+func (c *Channel) release(plain []*outgoing) {
+	for _, p := range plain {
+		c.out = append(c.out, p.frame...)
+		c.outTotal += int64(len(p.frame))
+		c.userTotal = c.outTotal
+		c.seqOut = p.seq
+	}
+	if c.hand.idle() {
+		c.seqOut = c.seq
+	}
+}
+
+// finish settles the outcome of a message with a handle. mu is held.
+func (c *Channel) finish(o *outgoing, err error) {
+	o.finished, o.err = true, err
+	if o.done != nil {
+		c.calls = append(c.calls, func() { o.done(err) })
+	}
+	c.notify()
+}
+
+// SendHandle is Send with a socket h: a net.Conn or net.Listener of package net, an *os.File of such a socket, or a
+// *Handle. The peer gets it as a net.Socket or net.Server, or as the type of the *Handle. SendHandle returns once the
+// peer has acknowledged it; until then later messages wait behind it. The caller keeps h, and closes it as usual, but
+// not before SendHandle has returned. h is put into non-blocking mode, for all who share it. After the sending of a
+// *net.UnixListener its Close leaves the socket's file in place, because the peer listens there: whoever of the two
+// ends last should remove the file.
+//
+// If ctx ends before the frame is begun nothing was sent; after that the error is ErrHandleUnconfirmed: the peer may
+// have the socket, and later messages keep waiting behind it until it answers, or Options.HandleTimeout ends the channel.
+// A *tls.Conn and other wrappers are refused, as are files, pipes and terminals, which would abort a Node peer.
+func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
+	o, err := c.withHandle(v, h, nil)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	if err := c.admit(ctx, false); err != nil {
+		return err
+	}
+	c.launch(o)
+	err = c.await(ctx, false, func() bool { return o.finished })
+	if o.finished {
+		return o.err
+	}
+	if plain, ok := c.hand.withdraw(o); ok {
+		c.pending -= len(o.frame)
+		c.release(plain)
+		c.pump()
+		return err
+	}
+	o.done = func(err error) {
+		if err != nil {
+			c.log.Warn("nodeipc: an unconfirmed handle failed", "error", err)
+		}
+	}
+	return opErrorf("send handle", "%w: %w", ErrHandleUnconfirmed, err)
+}
+
+// QueueHandle is SendHandle for callers that cannot wait: done is called once, outside of locks and possibly before
+// QueueHandle returns, when the peer has acknowledged h or the sending has failed. The caller keeps h open until then.
+// If QueueHandle returns an error nothing is sent and done is not called. done must return soon; it may Send and
+// QueueHandle. Nil is allowed.
+func (c *Channel) QueueHandle(v, h any, done func(error)) error {
+	o, err := c.withHandle(v, h, done)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	if err := c.admit(context.Background(), true); err != nil {
+		return err
+	}
+	c.launch(o)
+	return nil
+}
+
+// withHandle makes the frame of v with the handle h.
+func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
+	rc, typ, err := sendable(h)
+	if err != nil {
+		return nil, err
+	}
+	frame := []byte(`{"cmd":"NODE_HANDLE","type":`)
+	frame = jsjson.AppendString(frame, string(typ))
+	frame = append(frame, `,"msg":`...)
+	if frame, err = encode(frame, v); err != nil {
+		return nil, err
+	}
+	frame = append(frame, "}\n"...)
+	return &outgoing{frame: frame, handle: rc, sent: keepPath(h), done: done}, nil
+}
+
+// launch accepts a message with a handle. mu is held.
+func (c *Channel) launch(o *outgoing) {
+	c.seq++
+	o.seq = c.seq
+	c.pending += len(o.frame)
+	if c.hand.put(o) {
+		c.pump()
+	}
+}
