@@ -1,0 +1,293 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc"
+)
+
+// ErrNotWorker: this process was not started by cluster.fork of a primary, or has joined already.
+var ErrNotWorker = errors.New("cluster: not a worker: NODE_UNIQUE_ID or the channel is missing")
+
+// A Worker is this process as a worker of a Node cluster. Its methods may be called from any goroutine. A nil *Worker
+// stands for a program that runs alone: Listen is net's, Done never closes, Disconnect does nothing.
+type Worker struct {
+	id   int
+	log  *slog.Logger
+	done chan struct{}
+
+	mu      sync.Mutex // never held while the channel is called, but by Join
+	ch      *nodeipc.Channel
+	next    func(*nodeipc.Message) // the caller's Options.Internal
+	seq     int64                  // of our next message
+	pending map[int64]*request
+	shares  map[string]*share // by key
+	indexes map[string]*indexSet
+	asked   bool // the primary wants us to disconnect
+	isDone  bool
+}
+
+// A request waits for the primary's reply.
+type request struct {
+	share *share // to be entered under the reply's key; nil for another request
+	reply chan *order
+	gone  bool // nobody waits any more
+}
+
+// An indexSet counts the listeners of one address, as Node v20 lib/internal/cluster/child.js does.
+type indexSet struct{ next, open int }
+
+// Join connects this process to its primary as a worker; "online" is sent. It takes the place of nodeipc.Connect: the
+// channel is w.Channel. opts may be nil. Options.Overflow is DropOldest here, because a worker that only accepts must
+// go on under any number of messages from its primary: the oldest messages are dropped when Options.Backlog bytes wait,
+// which the logger hears once and the next Receive reports as a *nodeipc.DroppedError.
+//
+// Without a primary the error is ErrNotWorker and the Worker nil, which is good for running alone.
+func Join(opts *nodeipc.Options) (*Worker, error) {
+	value, ok := os.LookupEnv("NODE_UNIQUE_ID")
+	if !ok {
+		return nil, ErrNotWorker
+	}
+	id, err := strconv.Atoi(value)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: join: NODE_UNIQUE_ID=%q is no worker id", value)
+	}
+	var o nodeipc.Options
+	if opts != nil {
+		o = *opts
+	}
+	w := &Worker{
+		id:      id,
+		log:     o.Logger,
+		done:    make(chan struct{}),
+		next:    o.Internal,
+		pending: make(map[int64]*request),
+		shares:  make(map[string]*share),
+		indexes: make(map[string]*indexSet),
+	}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	o.Internal, o.Overflow = w.internal, nodeipc.DropOldest
+
+	w.mu.Lock() // internal waits until the channel is known
+	w.ch, err = nodeipc.Connect(&o)
+	w.mu.Unlock()
+	if errors.Is(err, nodeipc.ErrNoChannel) {
+		return nil, ErrNotWorker
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cluster: join: %w", err)
+	}
+	if err := w.send(context.Background(), &note{Act: "online"}); err != nil {
+		w.ch.Close()
+		return nil, fmt.Errorf("cluster: join: %w", err)
+	}
+	go func() {
+		<-w.ch.Done()
+		w.lost()
+	}()
+	return w, nil
+}
+
+// ID returns the worker's number in its primary, cluster.worker.id in Node; 0 for nil.
+func (w *Worker) ID() int {
+	if w == nil {
+		return 0
+	}
+	return w.id
+}
+
+// Channel returns the channel to the primary, for messages both ways; nil for nil.
+func (w *Worker) Channel() *nodeipc.Channel {
+	if w == nil {
+		return nil
+	}
+	return w.ch
+}
+
+// Done is closed when the primary has asked us to disconnect, or is gone: time to drain and leave. It is nil for nil.
+func (w *Worker) Done() <-chan struct{} {
+	if w == nil {
+		return nil
+	}
+	return w.done
+}
+
+// Disconnect leaves the cluster in order: it closes the listeners, tells the primary that the exit to come is meant
+// (exitedAfterDisconnect, unless the primary began it), and disconnects the channel. Connections are the caller's: end
+// them before, as http.Server.Shutdown does. If the primary is gone it returns nil. If ctx ends the channel is open still.
+func (w *Worker) Disconnect(ctx context.Context) error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	asked := w.asked
+	shares := make([]*share, 0, len(w.shares))
+	for _, s := range w.shares {
+		shares = append(shares, s)
+	}
+	w.mu.Unlock()
+	for _, s := range shares {
+		s.Close()
+	}
+	if !asked {
+		if _, err := w.ask(ctx, func(seq int64) any { return &note{Act: "exitedAfterDisconnect", Seq: seq} }, nil); err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("cluster: disconnect: %w", err)
+		}
+	}
+	if err := w.ch.Disconnect(ctx); err != nil {
+		return fmt.Errorf("cluster: disconnect: %w", err)
+	}
+	return nil
+}
+
+// internal handles the primary's messages; it is the channel's Options.Internal.
+func (w *Worker) internal(m *nodeipc.Message) {
+	var o order
+	if err := m.Decode(&o); err != nil || o.Cmd != cmdCluster {
+		w.mu.Lock()
+		next := w.next
+		w.mu.Unlock()
+		if next != nil {
+			next(m)
+		} else {
+			m.Handle.Close()
+		}
+		return
+	}
+	switch {
+	case o.Ack != nil && w.answered(&o, m.Handle):
+	case o.Act == "newconn":
+		w.newconn(&o, m.Handle)
+	case o.Act == "disconnect":
+		m.Handle.Close()
+		w.mu.Lock()
+		w.asked = true
+		w.leave()
+		w.mu.Unlock()
+	default:
+		m.Handle.Close()
+		w.log.Debug("cluster: message of the primary ignored", "act", o.Act)
+	}
+}
+
+// answered gives a reply to the request that waits for it. A share is entered under its key before the next message is
+// read, because the first connection may come right behind the reply.
+func (w *Worker) answered(o *order, h *nodeipc.Handle) bool {
+	w.mu.Lock()
+	r := w.pending[*o.Ack]
+	delete(w.pending, *o.Ack)
+	granted := r != nil && r.share != nil && o.err() == nil
+	if granted && !r.gone {
+		r.share.key, r.share.handle = o.Key, h
+		w.shares[o.Key] = r.share
+		h = nil
+	}
+	w.mu.Unlock()
+	h.Close()
+	switch {
+	case r == nil:
+		return false
+	case !r.gone:
+		r.reply <- o
+	case granted: // Listen gave up meanwhile
+		w.send(context.Background(), &note{Act: "close", Key: o.Key})
+	}
+	return true
+}
+
+// newconn takes a connection. The answer goes out at once, and does not wait for Accept: the primary gives a worker one
+// connection at a time.
+func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
+	w.mu.Lock()
+	s := w.shares[o.Key]
+	ch, seq := w.ch, w.nextSeq()
+	w.mu.Unlock()
+	ok := s != nil && h != nil && s.push(h)
+	if !ok {
+		h.Close()
+	}
+	if err := ch.Send(context.Background(), accepted(o.Seq, ok, seq)); err != nil {
+		w.log.Debug("cluster: answer to newconn", "error", err)
+	}
+}
+
+// leave closes done. mu is held.
+func (w *Worker) leave() {
+	if !w.isDone {
+		w.isDone = true
+		close(w.done)
+	}
+}
+
+// lost ends what depends on the primary.
+func (w *Worker) lost() {
+	w.mu.Lock()
+	w.leave()
+	clear(w.pending)
+	shares := w.shares
+	w.shares = map[string]*share{}
+	w.mu.Unlock()
+	for _, s := range shares {
+		s.end()
+	}
+}
+
+// nextSeq numbers our messages. mu is held.
+func (w *Worker) nextSeq() int64 {
+	w.seq++
+	return w.seq - 1
+}
+
+// send sends a note of ours.
+func (w *Worker) send(ctx context.Context, n *note) error {
+	w.mu.Lock()
+	n.Cmd, n.Seq = cmdCluster, w.nextSeq()
+	w.mu.Unlock()
+	return w.ch.Send(ctx, nodeipc.Internal{Value: n})
+}
+
+// ask sends a message and waits for the reply. s is the share that it asks for, or nil.
+func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share) (*order, error) {
+	r := &request{share: s, reply: make(chan *order, 1)}
+	w.mu.Lock()
+	seq := w.nextSeq()
+	w.pending[seq] = r
+	w.mu.Unlock()
+	// forget ends the waiting; it reports false when the reply has just come.
+	forget := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		r.gone = true
+		return w.pending[seq] != nil
+	}
+	if err := w.ch.Send(ctx, nodeipc.Internal{Value: message(seq)}); err != nil {
+		w.mu.Lock()
+		delete(w.pending, seq)
+		w.mu.Unlock()
+		return nil, err
+	}
+	select {
+	case o := <-r.reply:
+		return o, o.err()
+	case <-w.ch.Done():
+		return nil, nodeipc.ErrDisconnected
+	case <-ctx.Done():
+		if !forget() {
+			o := <-r.reply
+			return o, o.err()
+		}
+		return nil, ctx.Err()
+	}
+}
