@@ -1,0 +1,64 @@
+// Worker serves HTTP on the port of a Node cluster, beside Node workers, and answers the messages of the primary. Started
+// on its own it serves alone.
+//
+//	const { forkGo } = require('@nodeipc/go')
+//	forkGo(cluster, './worker', { PORT: 8000 })
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
+)
+
+func main() {
+	ctx := context.Background()
+	w, err := cluster.Join(nil)
+	if err != nil && !errors.Is(err, cluster.ErrNotWorker) {
+		log.Fatal(err)
+	}
+	ln, err := w.Listen(ctx, "tcp", "127.0.0.1:"+os.Getenv("PORT")) // without a primary this is net.Listen
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(rw, "go %d\n", w.ID())
+	})}
+	go srv.Serve(ln)
+	if w != nil {
+		go answer(ctx, w)
+	}
+
+	<-w.Done() // the primary asks us to disconnect, or is gone
+	drain, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	srv.Shutdown(drain) // requests in flight finish
+	if err := w.Disconnect(drain); err != nil {
+		log.Fatal(err)
+	}
+}
+
+type echo struct {
+	Echo json.RawMessage `json:"echo"`
+	From string          `json:"from"`
+}
+
+func answer(ctx context.Context, w *cluster.Worker) {
+	ch := w.Channel()
+	for m, err := range ch.Messages(ctx) {
+		if err != nil {
+			log.Print(err)
+			continue
+		}
+		if err := ch.Send(ctx, echo{m.Data, "go"}); err != nil {
+			log.Print(err)
+		}
+	}
+}
