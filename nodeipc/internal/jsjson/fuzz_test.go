@@ -1,0 +1,134 @@
+package jsjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+// slowCmd is Info.Cmd by way of encoding/json.
+func slowCmd(text []byte) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(text, &members) != nil {
+		return ""
+	}
+	var cmd any
+	if raw, ok := members["cmd"]; !ok || json.Unmarshal(raw, &cmd) != nil {
+		return ""
+	}
+	if s, ok := cmd.(string); ok && len(s) > 5 && strings.HasPrefix(s, "NODE_") {
+		return s
+	}
+	return ""
+}
+
+func FuzzScan(f *testing.F) {
+	for _, c := range scanCases {
+		f.Add([]byte(c.text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		info, err := Scan(text)
+		compact, compactInfo, compactErr := Compact(nil, text)
+		require.Equal(t, err, compactErr)
+		for name, raw := range Members(text) { // no panic, valid or not
+			require.True(t, utf8.ValidString(name))
+			if err == nil {
+				require.True(t, json.Valid(raw))
+			}
+		}
+		String(text)
+		valid := json.Valid(text) // encoding/json takes what is not UTF-8 too, in strings
+		if err != nil {
+			// It has a limit of depth, we have not.
+			require.False(t, valid)
+			return
+		}
+		if !valid {
+			require.Greater(t, bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")), 9999)
+			return
+		}
+		require.Equal(t, slowCmd(text), info.Cmd)
+		require.Equal(t, info, compactInfo)
+		require.Equal(t, info.Cmd, infoOf(text[skipSpace(text, 0):]).Cmd)
+		var want bytes.Buffer
+		require.NoError(t, json.Compact(&want, text))
+		if utf8.Valid(text) {
+			require.Equal(t, want.String(), string(compact))
+		} else {
+			require.True(t, utf8.Valid(compact))
+			require.Equal(t, string(appendValid(nil, want.Bytes())), string(compact))
+		}
+	})
+}
+
+// fuzzTarget has all that a field can be.
+type fuzzTarget struct {
+	A string
+	B *int `json:"b,omitempty"`
+	C []fuzzTarget
+	D map[string]any
+	E any
+	F float64 `json:",string"`
+	G [2]bool
+	H []byte
+	I *fuzzTarget
+	J map[int8]string
+	K json.RawMessage `json:",omitempty"`
+	L uint16
+	Embed
+}
+
+type fuzzPlain struct {
+	A string
+	B []string
+	C *fuzzPlain
+	D int `json:",string"`
+	E [2]uint8
+}
+
+func FuzzAppendUnmarshal(f *testing.F) {
+	for _, c := range scanCases {
+		f.Add([]byte(c.text))
+	}
+	f.Add(nested(200, true))
+	f.Add([]byte(`{"A":"x","b":1,"C":[{"A":"y"}],"D":{"1":2,"a":[]},"E":{},"F":"1e-7","G":[true],"H":{"type":"Buffer","data":[1]},"I":{"L":5},"J":{"-1":"x"},"K":[1, 2],"Inside":"aGk="}`))
+	f.Add([]byte(`{"A":"\ud800","B":["\u2028"],"C":{"C":null},"D":"5","E":[1,2,3]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if _, err := Scan(text); err != nil || !json.Valid(text) {
+			return
+		}
+		for _, typ := range []reflect.Type{
+			reflect.TypeFor[any](), reflect.TypeFor[fuzzPlain](), reflect.TypeFor[map[string]string](), reflect.TypeFor[[]float32](), reflect.TypeFor[string](), reflect.TypeFor[json.Number](),
+		} {
+			same(t, text, typ)
+		}
+		for _, target := range []any{new(fuzzTarget), new(fuzzPlain), new(any)} {
+			if Unmarshal(text, target) != nil {
+				continue
+			}
+			first, _, err := Append(nil, target)
+			if err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			require.True(t, utf8.Valid(first))
+			_, err = Scan(first)
+			require.NoError(t, err)
+			again := reflect.New(reflect.TypeOf(target).Elem())
+			require.NoError(t, Unmarshal(first, again.Interface()), "%s", first)
+			second, _, err := Append(nil, again.Interface())
+			require.NoError(t, err)
+			require.Equal(t, string(first), string(second))
+			var ours, theirs any
+			require.NoError(t, json.Unmarshal(first, &ours))
+			if _, plain := target.(*any); plain {
+				require.NoError(t, json.Unmarshal(text, &theirs))
+				require.Equal(t, theirs, ours)
+			}
+		}
+	})
+}

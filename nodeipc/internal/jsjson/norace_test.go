@@ -1,0 +1,5 @@
+//go:build !race
+
+package jsjson
+
+const raceEnabled = false

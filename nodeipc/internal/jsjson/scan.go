@@ -1,0 +1,393 @@
+package jsjson
+
+import "strconv"
+
+// Info is what Scan learns about a text in passing.
+type Info struct {
+	// Cmd is set only if Node would take the text for an internal message: the last member named "cmd" of the
+	// object is a string that starts with NODE_ and is longer than that. It is that string.
+	Cmd string
+}
+
+// A SyntaxError says where a text stops being JSON.
+type SyntaxError struct {
+	Offset int64 // of the first byte that does not fit; the length of the text if it ends too early
+	Msg    string
+}
+
+func (e *SyntaxError) Error() string {
+	return "json: " + e.Msg + " at offset " + strconv.FormatInt(e.Offset, 10)
+}
+
+func syntaxError(data []byte, i int) *SyntaxError {
+	if i >= len(data) {
+		return &SyntaxError{Offset: int64(len(data)), Msg: "unexpected end of JSON text"}
+	}
+	return &SyntaxError{Offset: int64(i), Msg: "unexpected " + strconv.QuoteToASCII(string(data[i:i+1]))}
+}
+
+// Scan checks that data is one JSON text as JSON.parse would accept, and finds the member cmd. Bytes above 0x7f are
+// accepted anywhere in strings: Node decodes what is not UTF-8 to U+FFFD before it parses. It takes any depth of
+// nesting.
+func Scan(data []byte) (Info, error) {
+	s, bad := scan(data)
+	if bad >= 0 {
+		return Info{}, syntaxError(data, bad)
+	}
+	return Info{Cmd: s.internal(data)}, nil
+}
+
+// scanned is what one pass over a valid text finds.
+type scanned struct {
+	start, end       int  // of the text without the white space around it
+	cmdStart, cmdEnd int  // of the value of the last top-level member cmd, if that is a string; else 0, 0
+	space            bool // there is white space between tokens
+	high             bool // there may be bytes above 0x7f
+}
+
+// internal decodes the cmd of an internal message, or returns "".
+func (s *scanned) internal(data []byte) string {
+	if s.cmdEnd == 0 {
+		return ""
+	}
+	return internalName(data[s.cmdStart:s.cmdEnd])
+}
+
+// scan is Scan before anything is made of its findings. bad is the place of the first error, or negative.
+//
+// It is one function with jumps for states, because that is a third faster than a loop around a state variable; and it
+// does not recurse, because the depth is the peer's choice.
+func scan(data []byte) (s scanned, bad int) {
+	var (
+		i     int
+		depth int
+		kinds uint64   // what the innermost 64 levels are, the innermost in bit 0: 1 for an object
+		outer []uint64 // the levels further out, 64 each
+		high  uint64
+		c     byte
+		isCmd bool // the key just read is a top-level cmd
+		start int
+		marks uint64
+		more  uint64
+	)
+	i = skipSpace(data, 0)
+	s.start = i
+
+value:
+	if i >= len(data) {
+		return s, i
+	}
+	c = data[i]
+	switch c {
+	case '"':
+		start = i
+		goto text
+	case '{':
+		if depth&63 == 0 && depth > 0 {
+			outer = append(outer, kinds)
+		}
+		depth++
+		kinds = kinds<<1 | 1
+		i++
+		if i < len(data) && data[i] == '"' {
+			goto key
+		}
+		if i < len(data) && class[data[i]]&classSpace != 0 {
+			s.space = true
+			i = skipSpace(data, i)
+		}
+		if i < len(data) && data[i] == '}' {
+			goto pop
+		}
+		goto key
+	case '[':
+		if depth&63 == 0 && depth > 0 {
+			outer = append(outer, kinds)
+		}
+		depth++
+		kinds <<= 1
+		i++
+		if i < len(data) && class[data[i]]&classSpace != 0 {
+			s.space = true
+			i = skipSpace(data, i)
+		}
+		if i < len(data) && data[i] == ']' {
+			goto pop
+		}
+		goto value
+	case 't':
+		if i+4 > len(data) || string(data[i:i+4]) != "true" {
+			return s, mismatch(data, i, "true")
+		}
+		i += 4
+		goto after
+	case 'f':
+		if i+5 > len(data) || string(data[i:i+5]) != "false" {
+			return s, mismatch(data, i, "false")
+		}
+		i += 5
+		goto after
+	case 'n':
+		if i+4 > len(data) || string(data[i:i+4]) != "null" {
+			return s, mismatch(data, i, "null")
+		}
+		i += 4
+		goto after
+	case '-':
+		i++
+		if i >= len(data) {
+			return s, i
+		}
+		c = data[i]
+		if class[c]&classDigit == 0 {
+			return s, i
+		}
+		goto number
+	case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		goto number
+	}
+	return s, i
+
+number: // c is its first digit, at i
+	i++
+	if c != '0' {
+		for i < len(data) && class[data[i]]&classDigit != 0 {
+			i++
+		}
+	}
+	if i < len(data) {
+		if data[i] == '.' {
+			i++
+			if i >= len(data) || class[data[i]]&classDigit == 0 {
+				return s, i
+			}
+			for i < len(data) && class[data[i]]&classDigit != 0 {
+				i++
+			}
+		}
+		if i < len(data) && data[i]|0x20 == 'e' {
+			i++
+			if i < len(data) && (data[i] == '+' || data[i] == '-') {
+				i++
+			}
+			if i >= len(data) || class[data[i]]&classDigit == 0 {
+				return s, i
+			}
+			for i < len(data) && class[data[i]]&classDigit != 0 {
+				i++
+			}
+		}
+	}
+	goto after
+
+text: // a string value; data[i] is its quote. The same loop as for keys, written twice to keep the jumps apart.
+	i++
+	for {
+		// Most strings end within eight bytes: no call for these.
+		marks = 0
+		if i+8 <= len(data) {
+			w := load(data, i)
+			high |= w
+			marks = special(w)
+		}
+		if marks != 0 {
+			i += first(marks)
+		} else {
+			i, more = plain(data, i)
+			high |= more
+		}
+		if i >= len(data) {
+			return s, i
+		}
+		if data[i] == '"' {
+			i++
+			break
+		}
+		if i = skipEscape(data, i); i < 0 {
+			return s, ^i
+		}
+	}
+	if isCmd {
+		s.cmdStart, s.cmdEnd = start, i
+		isCmd = false
+	}
+	goto after
+
+after: // a value ended at i
+	if depth == 0 {
+		s.end = i
+		if i = skipSpace(data, i); i < len(data) {
+			return s, i
+		}
+		s.high = high&highs != 0
+		return s, -1
+	}
+	if i < len(data) && class[data[i]]&classSpace != 0 {
+		s.space = true
+		i = skipSpace(data, i)
+	}
+	if i >= len(data) {
+		return s, i
+	}
+	c = data[i]
+	if c == ',' {
+		i++
+		if i < len(data) && class[data[i]]&classSpace != 0 {
+			s.space = true
+			i = skipSpace(data, i)
+		}
+		if kinds&1 == 0 {
+			goto value
+		}
+		goto key
+	}
+	// '}' closes an object, ']' an array; they differ in this bit too.
+	if c != ']'|byte(kinds&1)<<5 {
+		return s, i
+	}
+
+pop: // data[i] closes the innermost level
+	i++
+	depth--
+	if depth&63 == 0 && depth > 0 {
+		kinds = outer[len(outer)-1]
+		outer = outer[:len(outer)-1]
+	} else {
+		kinds >>= 1
+	}
+	goto after
+
+key:
+	if i >= len(data) || data[i] != '"' {
+		return s, i
+	}
+	i++
+	start = i
+	for {
+		marks = 0
+		if i+8 <= len(data) {
+			w := load(data, i)
+			high |= w
+			marks = special(w)
+		}
+		if marks != 0 {
+			i += first(marks)
+		} else {
+			i, more = plain(data, i)
+			high |= more
+		}
+		if i >= len(data) {
+			return s, i
+		}
+		if data[i] == '"' {
+			break
+		}
+		if i = skipEscape(data, i); i < 0 {
+			return s, ^i
+		}
+	}
+	if depth == 1 && isCmdKey(data[start:i]) {
+		isCmd = true
+		s.cmdStart, s.cmdEnd = 0, 0 // the last one counts, whatever it is
+	}
+	i++
+	if i < len(data) && class[data[i]]&classSpace != 0 {
+		s.space = true
+		i = skipSpace(data, i)
+	}
+	if i >= len(data) || data[i] != ':' {
+		return s, i
+	}
+	i++
+	if i < len(data) && class[data[i]]&classSpace != 0 {
+		s.space = true
+		i = skipSpace(data, i)
+	}
+	if isCmd && i < len(data) && data[i] != '"' {
+		isCmd = false
+	}
+	goto value
+}
+
+// skipEscape returns the place after the escape at i, or the complement of the first place that is wrong: data[i] may
+// also be a control character.
+func skipEscape(data []byte, i int) int {
+	if data[i] != '\\' {
+		return ^i
+	}
+	i++
+	if i >= len(data) {
+		return ^i
+	}
+	switch data[i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 1
+	case 'u':
+		for end := i + 4; i < end; {
+			i++
+			if i >= len(data) || class[data[i]]&classHex == 0 {
+				return ^i
+			}
+		}
+		return i + 1
+	}
+	return ^i
+}
+
+// mismatch is the first place from i on where data departs from word.
+func mismatch(data []byte, i int, word string) int {
+	for n := 0; n < len(word) && i < len(data) && data[i] == word[n]; n++ {
+		i++
+	}
+	return i
+}
+
+// isCmdKey reports whether a key, without its quotes, spells cmd.
+func isCmdKey(key []byte) bool {
+	if len(key) == 3 {
+		return key[0] == 'c' && key[1] == 'm' && key[2] == 'd'
+	}
+	// Escaped, it has 8, 13 or 18 bytes.
+	if len(key) < 8 || len(key) > 18 {
+		return false
+	}
+	return isEscapedCmd(key)
+}
+
+func isEscapedCmd(key []byte) bool {
+	var room [32]byte
+	text, ok := unescape(room[:0], key)
+	return ok && string(text) == "cmd"
+}
+
+// internalName decodes a string token and returns it if it is the cmd of an internal message. The names in use are
+// constants, so that they cost no allocation.
+func internalName(token []byte) string {
+	body := token[1 : len(token)-1]
+	if len(body) < 6 || body[0] != 'N' && body[0] != '\\' {
+		return ""
+	}
+	switch string(body) {
+	case "NODE_HANDLE":
+		return "NODE_HANDLE"
+	case "NODE_HANDLE_ACK":
+		return "NODE_HANDLE_ACK"
+	case "NODE_HANDLE_NACK":
+		return "NODE_HANDLE_NACK"
+	case "NODE_CLUSTER":
+		return "NODE_CLUSTER"
+	case "NODE_SOCKET_NOTIFY_CLOSE":
+		return "NODE_SOCKET_NOTIFY_CLOSE"
+	case "NODE_SOCKET_ALL_CLOSED":
+		return "NODE_SOCKET_ALL_CLOSED"
+	case "NODE_SOCKET_GET_COUNT":
+		return "NODE_SOCKET_GET_COUNT"
+	case "NODE_SOCKET_COUNT":
+		return "NODE_SOCKET_COUNT"
+	}
+	name, ok := String(token)
+	if !ok || len(name) <= 5 || name[:5] != "NODE_" {
+		return ""
+	}
+	return name
+}
