@@ -58,15 +58,18 @@ func (c *Channel) newMessage(line []byte) *Message {
 	if c.in.newBlock() {
 		c.slab = nil
 	}
+	var m *Message
 	if len(line) >= blockSize/2 {
-		return &Message{Data: line}
+		m = new(Message)
+	} else {
+		if len(c.slab) == 0 {
+			c.slab = make([]Message, 64)
+		}
+		m = &c.slab[0]
+		c.slab = c.slab[1:]
 	}
-	if len(c.slab) == 0 {
-		c.slab = make([]Message, 64)
-	}
-	m := &c.slab[0]
-	c.slab = c.slab[1:]
 	m.Data = line
+	m.seal()
 	return m
 }
 
@@ -139,6 +142,7 @@ func (c *Channel) handleFrame(line []byte) error {
 	if inner != "" {
 		c.toInternal(m)
 	} else {
+		m.seal()
 		c.batch = append(c.batch, m)
 	}
 	return nil
@@ -202,7 +206,7 @@ func (c *Channel) socketList(cmd string, line []byte) error {
 		answer = append([]byte(`{"cmd":"NODE_SOCKET_COUNT","key":`), key...)
 		answer = append(answer, `,"count":0`...)
 	}
-	err := c.post(append(answer, "}\n"...))
+	err := c.post(append(answer, '}'))
 	if errors.Is(err, ErrPeerNotReading) {
 		return err
 	}

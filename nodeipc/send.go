@@ -2,6 +2,7 @@ package nodeipc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -32,11 +33,17 @@ func now() int64 { return int64(time.Since(epoch)) }
 // next Receive, or within 100 µs if the caller is busy elsewhere. Send waits while 256 KiB are pending, or a handle
 // that was sent before is unanswered and as much waits behind it.
 //
-// v becomes the text that JSON.stringify would write for the nearest JavaScript value: see Serialization in the package
-// documentation. If ctx ends first, nothing of v is sent; if Send returns nil, v goes out even if ctx ends. A write that
+// v becomes the text that JSON.stringify would write for the nearest JavaScript value, as the package documentation
+// says. A *Message is sent on as it came; its Handle is not: that takes SendHandle. If ctx ends first, nothing of v is sent; if Send returns nil, v goes out even if ctx ends. A write that
 // fails later is reported by the next Send, by Flush and by Err.
 func (c *Channel) Send(ctx context.Context, v any) error {
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m, ok := v.(*Message); ok && m.unchanged() {
+		c.mu.Lock()
+		err := c.enqueue(ctx, nil, m.Data, false)
+		c.unlock()
 		return err
 	}
 	buf := frames.Get().(*[]byte)
@@ -46,10 +53,9 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	if err != nil {
 		return err
 	}
-	*buf = append(*buf, '\n')
 	_, posted := v.(Internal)
 	c.mu.Lock()
-	err = c.enqueue(ctx, buf, posted)
+	err = c.enqueue(ctx, buf, *buf, posted)
 	c.unlock()
 	return err
 }
@@ -68,6 +74,9 @@ func encode(dst []byte, v any) ([]byte, error) {
 	if posted {
 		v = mark.Value
 	}
+	if m, ok := v.(*Message); ok {
+		v = json.RawMessage(m.Data)
+	}
 	from := len(dst)
 	dst, info, err := jsjson.Append(dst, v)
 	switch {
@@ -85,34 +94,36 @@ func encode(dst []byte, v any) ([]byte, error) {
 	return dst, nil
 }
 
-// post sends a frame for the channel's own part.
-func (c *Channel) post(frame []byte) error {
+// post sends a text for the channel's own part.
+func (c *Channel) post(text []byte) error {
 	c.mu.Lock()
 	defer c.unlock()
-	return c.enqueue(context.Background(), &frame, true)
+	return c.enqueue(context.Background(), nil, text, true)
 }
 
-// enqueue accepts the frame in *buf, which it may exchange for another buffer. What is posted is an answer, or sent by
-// Internal: it does not wait, as the reading would wait with it. mu is held.
-func (c *Channel) enqueue(ctx context.Context, buf *[]byte, posted bool) error {
+// enqueue accepts the message text. If the text is all that is in *buf, and long, the buffer is kept and exchanged for
+// another one. What is posted is an answer, or sent by Internal: it does not wait, as the reading would wait with it.
+// mu is held.
+func (c *Channel) enqueue(ctx context.Context, buf *[]byte, text []byte, posted bool) error {
 	if err := c.admit(ctx, posted); err != nil {
 		return err
 	}
-	frame := *buf
-	c.pending += len(frame)
+	size := len(text) + 1
+	c.pending += size
 	c.seq++
 	if !c.hand.idle() {
-		c.hand.put(&outgoing{frame: append([]byte(nil), frame...), seq: c.seq})
+		frame := append(make([]byte, 0, size), text...)
+		c.hand.put(&outgoing{frame: append(frame, '\n'), seq: c.seq})
 		return nil
 	}
 	c.seqOut = c.seq
-	c.outTotal += int64(len(frame))
+	c.outTotal += int64(size)
 	c.userTotal = c.outTotal
 	first := len(c.out) == 0
-	if first && len(frame) > blockSize/2 {
-		c.out, *buf = frame, c.out // instead of copying it
+	if first && buf != nil && size > blockSize/2 {
+		c.out, *buf = append(text, '\n'), c.out
 	} else {
-		c.out = append(c.out, frame...)
+		c.out = append(append(c.out, text...), '\n')
 	}
 	switch {
 	case c.writing: // is taken along

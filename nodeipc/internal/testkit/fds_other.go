@@ -1,0 +1,6 @@
+//go:build !linux
+
+package testkit
+
+// descriptors knows nothing here: only Linux lists them where any process may read.
+func descriptors() map[string]string { return nil }
