@@ -1,2 +1,81 @@
-// Package nodeipc speaks the IPC channel of Node.js.
+// Package nodeipc speaks the IPC channel of Node.js, the one behind child_process.fork, process.send and cluster, on
+// both sides: a Go program is the child of a Node parent, or the parent of a Node child; either may be Go as well.
+//
+// # A child
+//
+// Connect opens the channel to the process that started this one:
+//
+//	ch, err := nodeipc.Connect(nil)
+//	if err != nil {
+//		log.Fatal(err) // errors.Is(err, nodeipc.ErrNoChannel): not started by Node
+//	}
+//	defer ch.Close()
+//	for job, err := range nodeipc.Values[Job](ctx, ch) {
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		if err := ch.Send(ctx, answer(job)); err != nil {
+//			log.Fatal(err)
+//		}
+//	} // the parent disconnected
+//
+// On the Node side that is child_process.spawn('./job', args, {stdio: [0, 1, 2, 'ipc']}), or fork with the option
+// execPath; see Connect for the arguments that fork adds.
+//
+// # A parent
+//
+// Start gives an exec.Cmd a channel. The command stays the caller's:
+//
+//	cmd := exec.Command("node", "child.js")
+//	ch, err := nodeipc.Start(cmd, nil)
+//	...
+//	err = ch.Send(ctx, Job{Path: "a.png"})
+//	m, err := ch.Receive(ctx)
+//	...
+//	err = ch.Disconnect(ctx)
+//	err = cmd.Wait()
+//
+// # Messages
+//
+// A Go value is sent as the text that JSON.stringify writes for the nearest JavaScript value, and read as encoding/json
+// reads it, with these rules:
+//
+//   - MarshalJSON and MarshalText of the value win. json.RawMessage is checked, and its white space removed.
+//   - []byte is Node's Buffer, {"type":"Buffer","data":[…]}. It is read from that form or from a base64 string.
+//   - NaN and infinities are null, -0 is 0; numbers have their ECMAScript form (1e-7, 1e+21). Integers keep all digits,
+//     which JavaScript rounds beyond 2^53.
+//   - time.Time is the ISO text with milliseconds that a JavaScript Date becomes.
+//   - Map keys come in JavaScript's order, array indexes ascending and then the others sorted; struct fields as declared.
+//   - In strings, what is not UTF-8, and unpaired surrogates in what is received, become U+FFFD; Message.Data keeps the
+//     text as it came.
+//
+// An object whose member cmd begins "NODE_" is one of Node's internal messages. It never reaches Receive: what the
+// channel does not handle itself goes to Options.Internal. Send refuses a value that would be taken for one, however it
+// is spelled, because such a message can kill a Node peer; Internal is the way to send one on purpose.
+//
+// # Handles
+//
+// A socket travels beside a message: SendHandle takes the connections and listeners of package net, and what arrives is
+// turned into them by Handle.Conn and Handle.Listener. One handle is in flight at a time; messages sent later wait until
+// the peer has acknowledged it, as in Node. The sender keeps its copy, and closes it when SendHandle has returned. TCP and
+// unix stream sockets can be sent.
+//
+// # Order, buffering and the end
+//
+// A Send on a quiet channel has written its message when it returns. In a burst, and while messages that arrived
+// together are being handled, messages are written together, within 100 µs. Nobody has to receive for the channel to
+// work: acknowledgements, internal messages and the end are noticed by a standby goroutine. What arrives and is not
+// received waits, up to Options.Backlog bytes; then reading pauses, which makes the peer's sends wait in turn.
+//
+// The channel ends when either side disconnects or exits. The reader gets everything that came before, then io.EOF; a
+// write to a peer that is gone is an error that is ErrDisconnected and net.ErrClosed. Disconnect is the graceful end,
+// Close the immediate one. A message over Options.MaxMessage, or a line that is not JSON, ends the channel with a typed
+// error. A Channel has goroutines and a descriptor: close it.
+//
+// docs/protocol.md in the repository describes the protocol, and what of it kills a peer.
+//
+// # Systems
+//
+// Linux, macOS and the BSDs. On Windows, whose channel is another one, every entry point fails with an error that is
+// errors.ErrUnsupported, except New.
 package nodeipc
