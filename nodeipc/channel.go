@@ -36,7 +36,7 @@ type Channel struct {
 	slab  []Message  // where small messages are cut from, all of one block
 
 	mu    sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
-	calls []func()   // callbacks to be made after unlock
+	calls []func()   // callbacks to be made, and lines to be logged, after unlock
 	wake  chan struct{}
 
 	// Reading.
@@ -400,7 +400,9 @@ func (c *Channel) deliver() {
 	}
 	if !c.dropLogged {
 		c.dropLogged = true
-		c.log.Warn("nodeipc: messages are dropped because nobody receives", "messages", c.dropped.Messages, "bytes", c.dropped.Bytes)
+		c.calls = append(c.calls, func() {
+			c.log.Warn("nodeipc: messages are dropped because nobody receives; the next Receive tells how many")
+		})
 	}
 }
 

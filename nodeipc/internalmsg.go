@@ -97,7 +97,12 @@ func (c *Channel) toInternal(m *Message) {
 	}
 	c.mu.Lock()
 	c.dispatching = true
+	ended := c.ended
 	c.mu.Unlock()
+	if ended { // by Internal itself
+		m.Handle.Close()
+		return
+	}
 	c.opts.Internal(m)
 }
 
@@ -171,7 +176,9 @@ func (c *Channel) answered(ack bool) {
 	defer c.unlock()
 	o := c.hand.flight
 	if !c.hand.waiting() {
-		c.log.Warn("nodeipc: the peer answered a handle that was not sent", "ack", ack)
+		c.calls = append(c.calls, func() {
+			c.log.Warn("nodeipc: the peer answered a handle that was not sent", "ack", ack)
+		})
 		return
 	}
 	c.urgent = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,8 +21,9 @@ const (
 	writeNow = 64 << 10
 	// A goroutine that sends writes for others as well so many times before it leaves that to a goroutine of the channel.
 	maxRounds = 4
-	// Larger buffers are not kept for later.
-	maxSpare = 256 << 10
+	// Larger buffers are not kept by a channel, nor still larger ones for all.
+	maxSpare  = 256 << 10
+	maxPooled = 8 << 20
 )
 
 var epoch = time.Now()
@@ -63,7 +65,7 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
 func recycle(buf *[]byte) {
-	if cap(*buf) <= maxSpare {
+	if cap(*buf) <= maxPooled {
 		frames.Put(buf)
 	}
 }
@@ -76,6 +78,9 @@ func encode(dst []byte, v any) ([]byte, error) {
 	}
 	if m, ok := v.(*Message); ok {
 		v = json.RawMessage(m.Data)
+	}
+	if raw, ok := v.(json.RawMessage); ok {
+		dst = slices.Grow(dst, len(raw)+2) // for what is yet to come, too
 	}
 	from := len(dst)
 	dst, info, err := jsjson.Append(dst, v)
@@ -288,8 +293,13 @@ func (c *Channel) stepBytes(wait bool) error {
 	c.cur = buf[n:]
 	c.pending -= n
 	c.outWritten += int64(n)
-	if len(c.cur) == 0 && cap(c.base) <= maxSpare {
-		c.spare = c.base[:0]
+	if len(c.cur) == 0 {
+		if buf = c.base[:0]; cap(buf) <= maxSpare {
+			c.spare = buf
+		} else {
+			recycle(&buf)
+		}
+		c.cur, c.base = nil, nil
 	}
 	return err
 }
