@@ -50,11 +50,11 @@ func (h *Handle) Type() HandleType {
 
 // Conn takes the handle over as a connection of package net: a *net.TCPConn or *net.UnixConn.
 func (h *Handle) Conn() (net.Conn, error) {
-	f, err := h.take("handle to net.Conn")
+	f, err := h.take()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() // net has its own duplicate
+	defer f.Close() // net has its own duplicate, in non-blocking mode
 	conn, err := net.FileConn(f)
 	return conn, opError("handle to net.Conn", err)
 }
@@ -63,7 +63,7 @@ func (h *Handle) Conn() (net.Conn, error) {
 // unix listener does not remove its file: that is for whoever made it. A socket that is bound but does not listen yet,
 // as cluster's scheduling policy None passes it, is made to listen.
 func (h *Handle) Listener() (net.Listener, error) {
-	f, err := h.take("handle to net.Listener")
+	f, err := h.take()
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,17 @@ func (h *Handle) Listener() (net.Listener, error) {
 }
 
 // File takes the handle over as an *os.File in non-blocking mode.
-func (h *Handle) File() (*os.File, error) { return h.take("handle to file") }
+func (h *Handle) File() (*os.File, error) {
+	fd, err := h.release()
+	if err != nil {
+		return nil, err
+	}
+	if err := setNonblock(fd); err != nil {
+		closeFD(fd)
+		return nil, opError("handle to file", err)
+	}
+	return socketFile(fd), nil
+}
 
 // Close closes the handle unless it was taken. It may be called more than once.
 func (h *Handle) Close() error {
@@ -103,13 +113,12 @@ func (h *Handle) release() (int, error) {
 	return fd, nil
 }
 
-func (h *Handle) take(op string) (*os.File, error) {
+func (h *Handle) take() (*os.File, error) {
 	fd, err := h.release()
 	if err != nil {
 		return nil, err
 	}
-	f, err := socketFile(fd)
-	return f, opError(op, err)
+	return socketFile(fd), nil
 }
 
 // SyscallConn gives access to the descriptor without taking it over. It is how a received handle is sent on.

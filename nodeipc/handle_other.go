@@ -10,6 +10,7 @@ import (
 
 func closeFD(int)                           {}
 func closeFD2(int) error                    { return errors.ErrUnsupported }
-func socketFile(int) (*os.File, error)      { return nil, errors.ErrUnsupported }
+func setNonblock(int) error                 { return errors.ErrUnsupported }
+func socketFile(int) *os.File               { return nil }
 func ensureListening(*os.File) error        { return errors.ErrUnsupported }
 func inspect(syscall.RawConn) (bool, error) { return false, errors.ErrUnsupported }

@@ -14,14 +14,10 @@ import (
 func closeFD(fd int)        { unix.Close(fd) }
 func closeFD2(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
 
-// socketFile takes over fd as a non-blocking file; a blocking one would let a single read hold a whole thread.
-func socketFile(fd int) (*os.File, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(fd), "handle:"+strconv.Itoa(fd)), nil
-}
+func setNonblock(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)) }
+
+// socketFile takes over fd.
+func socketFile(fd int) *os.File { return os.NewFile(uintptr(fd), "handle:"+strconv.Itoa(fd)) }
 
 // ensureListening makes f listen unless it does.
 func ensureListening(f *os.File) error {

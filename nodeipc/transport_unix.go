@@ -28,15 +28,10 @@ func Pipe(opts *Options) (a, b *Channel, err error) {
 		closeFD(other)
 		return nil, nil, opError("pipe", err)
 	}
-	f, err := socketFile(other)
+	tb, err := openChannel(other)
 	if err != nil {
 		ta.Close()
-		return nil, nil, opError("pipe", err)
-	}
-	tb, err := fdconn.New(f)
-	if err != nil {
-		ta.Close()
-		f.Close()
+		closeFD(other)
 		return nil, nil, opError("pipe", err)
 	}
 	return newChannel(ta, opts), newChannel(tb, opts), nil

@@ -3,6 +3,7 @@
 package fdconn
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -196,10 +197,8 @@ func (c *Conn) addRights(oob []byte) {
 		if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_RIGHTS {
 			continue
 		}
-		m := unix.SocketControlMessage{Header: h, Data: data}
-		fds, err := unix.ParseUnixRights(&m)
-		if err == nil {
-			c.fds = append(c.fds, fds...)
+		for ; len(data) >= 4; data = data[4:] {
+			c.fds = append(c.fds, int(int32(binary.NativeEndian.Uint32(data))))
 		}
 	}
 }
