@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,10 +46,6 @@ func start(side contestant, worker bool) (*child, error) {
 		if !strings.HasPrefix(e, "NODE_") && !strings.HasPrefix(e, "NODEIPC_") {
 			env = append(env, e)
 		}
-	}
-	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
-		// The Go runtime would see a pinned child as one on a smaller machine and do without what costs time in it.
-		env = append(env, "GOMAXPROCS="+strconv.Itoa(runtime.NumCPU()))
 	}
 	env = append(env, side.env...)
 	env = append(env, "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json")

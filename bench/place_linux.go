@@ -11,7 +11,8 @@ import (
 // A placement says on which processors parent and child may run. Left alone, the kernel moves a child to its parent's
 // processor or away from it as it likes, and on a virtual machine the two cases can differ by ten times, because waking
 // an idle processor costs more than everything else. One processor for both gives stable figures that are about the
-// child; two show what a round trip costs when each side sleeps on its own.
+// child; two show what a round trip costs when each side sleeps on its own. A Go child has as many Ps as it has
+// processors here, as it would anywhere (GOMAXPROCS in the environment overrides that).
 type placement struct {
 	name, title   string
 	parent, child *unix.CPUSet

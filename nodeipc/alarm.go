@@ -16,8 +16,9 @@ const (
 	alarmKinds
 )
 
-// flushAlarm's delay leaves time for the goroutine to wake up: the promise is 100 µs.
-var alarmDelay = [alarmKinds]time.Duration{60 * time.Microsecond, 2 * time.Millisecond}
+// flushAlarm's delay leaves time for the goroutine to wake up: the promise is 100 µs. standbyAlarm's is so long that a
+// program in a tight loop of Receive does not feel it.
+var alarmDelay = [alarmKinds]time.Duration{60 * time.Microsecond, 5 * time.Millisecond}
 
 // An alarmClock calls channels back once, soon after they asked for it. Those that ask while others wait already are
 // called with them, earlier than the delay. Its timer exists as long as a channel that has used it.

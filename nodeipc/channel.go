@@ -20,8 +20,8 @@ import (
 //
 // Exactly one goroutine reads: while a Receive, Messages or Values call waits it is that one, with no hand-over;
 // otherwise a standby goroutine of the channel, so that the end of the stream, Done, acknowledgements and internal
-// messages never depend on what the program does. (A program that is away from Receive for less than two milliseconds
-// is taken to come back, so these may be late by as much.)
+// messages never depend on what the program does. (A program that has left Receive is taken to come back, so the standby
+// sets in after some five to ten milliseconds, at once if a Send, Flush or Disconnect has to wait.)
 type Channel struct {
 	id   uuid.UUID
 	opts Options
