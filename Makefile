@@ -1,0 +1,42 @@
+# What there is to run. Everything works on a plain checkout with Go, Node (20 or later, for the npm companion's tests)
+# and npm, which brings the other runtimes.
+
+NODES    = 12 14 16 18 20 22 24 26
+FUZZTIME = 5m
+GOTEST   = go test -timeout 5m
+
+.PHONY: demo test test-matrix bench long setup
+
+# A Node program and a Go program talking, in a minute.
+demo:
+	go run ./examples/demo
+
+test:
+	$(GOTEST) -race ./...
+	node --test lib/test/*.test.js
+
+# The same against every Node that is supported; without the race detector, which has nothing to do with the peer.
+test-matrix: setup
+	@set -e; for n in $(NODES); do \
+		NODEIPC_NODE=$$(scripts/runtimes.sh path $$n); export NODEIPC_NODE; \
+		echo "== Node $$("$$NODEIPC_NODE" --version)"; \
+		$(GOTEST) -count=1 ./...; \
+		node --test lib/test/*.test.js; \
+	done
+
+bench:
+	go run ./bench
+
+# Every fuzz target for FUZZTIME.
+long:
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$target for $(FUZZTIME)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+# All runtimes of the tests, into .runtimes/, and the Go modules.
+setup:
+	go mod download
+	scripts/runtimes.sh $(NODES) bun deno
