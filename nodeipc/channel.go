@@ -134,6 +134,7 @@ func (c *Channel) receive(ctx context.Context, watched bool) (*Message, error) {
 	if c.dropped.Messages > 0 {
 		d := c.dropped
 		c.dropped = DroppedError{}
+		c.armStandby()
 		c.unlock()
 		return nil, &d
 	}
@@ -192,7 +193,8 @@ func Values[T any](ctx context.Context, c *Channel) iter.Seq2[T, error] {
 func (c *Channel) await(ctx context.Context, watched bool, ready func() bool) error {
 	watched = watched || ctx.Done() == nil
 	for !ready() {
-		if c.ended {
+		// At an orderly end the reader may still hold messages that came before.
+		if c.ended && (c.closing == ErrClosed || !c.reading) {
 			return c.endError()
 		}
 		if err := ctx.Err(); err != nil {
@@ -232,6 +234,14 @@ func (c *Channel) endError() error {
 		return ErrClosed
 	}
 	return c.err
+}
+
+// gone is why nothing can be sent any more.
+func (c *Channel) gone() error {
+	if c.closing == ErrClosed {
+		return ErrClosed
+	}
+	return ErrDisconnected
 }
 
 // How long a call may wait for the peer while this end reads nothing because nobody receives. A pause is part of
@@ -413,7 +423,7 @@ func (c *Channel) end(err error) {
 	}
 	c.ended, c.err = true, err
 	if c.lost() && c.werr == nil {
-		c.werr = opErrorf("send", "%w: %d bytes were not written", ErrDisconnected, c.pending)
+		c.werr = opErrorf("send", "%w: %d bytes were not written", c.gone(), c.pending)
 	}
 	if c.timer != nil {
 		c.timer.Stop()
@@ -475,7 +485,7 @@ func (c *Channel) Disconnect(ctx context.Context) error {
 		return c.err
 	}
 	c.end(io.EOF)
-	return nil
+	return c.werr
 }
 
 // How long Close tries to put out what is pending.

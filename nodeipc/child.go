@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// The environment by which Node's child_process and cluster pass a channel (docs/protocol.md, Start).
+// The environment by which Node's child_process and cluster pass a channel (docs/protocol.md 1.1).
 const (
 	envFD            = "NODE_CHANNEL_FD"
 	envSerialization = "NODE_CHANNEL_SERIALIZATION_MODE"

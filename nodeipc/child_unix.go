@@ -21,7 +21,7 @@ func checkMode(mode string) error {
 	return fmt.Errorf("%s=%q is no serialization of Node's", envSerialization, mode)
 }
 
-// openChannel takes over an inherited descriptor, which is in blocking mode and not close-on-exec (PROTOCOL 1.2).
+// openChannel takes over an inherited descriptor, which is in blocking mode and not close-on-exec (docs/protocol.md 1.2).
 func openChannel(fd int) (transport, error) {
 	if what := describe(fd); what != "" {
 		return nil, fmt.Errorf("descriptor %d is %s; expected the stream socket that Node's child_process makes", fd, what)

@@ -37,7 +37,7 @@ func received(fd int, typ HandleType) *Handle {
 }
 
 // NewHandle names c as a handle of type t, to be sent: for when the type that SendHandle would choose is not the one
-// that is wanted. c stays the caller's.
+// that is wanted. c stays the caller's. SendHandle refuses types that a Node peer might not know.
 func NewHandle(c syscall.Conn, t HandleType) *Handle { return &Handle{typ: t, fd: -1, given: c} }
 
 // Type returns the type under which the handle was sent, or "" for nil.
@@ -121,6 +121,15 @@ func (h *Handle) take() (*os.File, error) {
 	return socketFile(fd), nil
 }
 
+// LocalAddr returns the address that the socket is bound to, without taking the handle over.
+func (h *Handle) LocalAddr() (net.Addr, error) {
+	rc, err := h.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return localAddr(rc)
+}
+
 // SyscallConn gives access to the descriptor without taking it over. It is how a received handle is sent on.
 func (h *Handle) SyscallConn() (syscall.RawConn, error) {
 	switch {
@@ -174,10 +183,14 @@ func sendable(v any) (rc syscall.RawConn, typ HandleType, err error) {
 	if listening {
 		typ = NetServer
 	}
-	if h, ok := v.(*Handle); ok && h.typ != "" {
+	if h, ok := v.(*Handle); ok {
 		typ = h.typ
 	}
-	return rc, typ, nil
+	switch typ {
+	case NetSocket, NetServer, NetNative:
+		return rc, typ, nil
+	}
+	return nil, "", opErrorf(op, "%w: type %q", ErrHandleKind, typ) // a Node peer dies of a type that it does not know
 }
 
 // keepPath returns what is to be done once v was sent: the file of a unix listener must outlive this end's Close, since

@@ -4,6 +4,7 @@ package nodeipc
 
 import (
 	"errors"
+	"net"
 	"os"
 	"syscall"
 )
@@ -14,3 +15,5 @@ func setNonblock(int) error                 { return errors.ErrUnsupported }
 func socketFile(int) *os.File               { return nil }
 func ensureListening(*os.File) error        { return errors.ErrUnsupported }
 func inspect(syscall.RawConn) (bool, error) { return false, errors.ErrUnsupported }
+
+func localAddr(syscall.RawConn) (net.Addr, error) { return nil, errors.ErrUnsupported }

@@ -4,6 +4,7 @@ package nodeipc
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"syscall"
@@ -37,6 +38,31 @@ func ensureListening(f *os.File) error {
 		return lerr
 	}
 	return err
+}
+
+// localAddr is the name of a TCP or unix socket.
+func localAddr(rc syscall.RawConn) (addr net.Addr, err error) {
+	cerr := rc.Control(func(fd uintptr) {
+		var sa unix.Sockaddr
+		if sa, err = unix.Getsockname(int(fd)); err != nil {
+			err = os.NewSyscallError("getsockname", err)
+			return
+		}
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		case *unix.SockaddrInet6:
+			addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		case *unix.SockaddrUnix:
+			addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
+		default:
+			err = ErrHandleKind
+		}
+	})
+	if err == nil {
+		err = cerr
+	}
+	return addr, opError("handle address", err)
 }
 
 // inspect refuses what is not a TCP or unix stream socket and tells whether it listens.

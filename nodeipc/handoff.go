@@ -24,7 +24,7 @@ type outgoing struct {
 const maxTries = 1 + 3
 
 // handoff is the order of messages around handles, as Node v22's lib/internal/child_process.js keeps it: one handle is
-// in flight at a time, and until the peer has answered it every message waits (docs/protocol.md, Handles). It is pure
+// in flight at a time, and until the peer has answered it every message waits (docs/protocol.md 1.10). It is pure
 // state: it writes nothing and takes no lock.
 type handoff struct {
 	flight *outgoing   // the handle that is being written or waits for its answer
@@ -70,7 +70,7 @@ func (h *handoff) unwrote() {
 func (h *handoff) waiting() bool { return h.flight != nil && h.flight.written }
 
 // again makes the original frame due once more, after a NACK. It reports false when that was tried often enough.
-// (Node wraps the frame another time, and gets two answers for it: PROTOCOL 4.4.)
+// (Node wraps the frame another time, and gets two answers for it: docs/protocol.md 1.10.)
 func (h *handoff) again() bool {
 	if h.flight.tries >= maxTries {
 		return false

@@ -342,7 +342,8 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	c.seqOut = max(c.seqOut, o.seq)
 	c.userTotal = c.outTotal
 	if d := c.opts.HandleTimeout; d > 0 && !o.finished {
-		c.timer = time.AfterFunc(d, func() { c.handleLate(o) })
+		tries := o.tries
+		c.timer = time.AfterFunc(d, func() { c.handleLate(o, tries) })
 	}
 	return nil
 }
@@ -351,7 +352,7 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 // mu is held.
 func (c *Channel) writeFailed(err error) {
 	if c.lost() {
-		c.werr = opErrorf("send", "%w: %w", ErrDisconnected, err)
+		c.werr = opErrorf("send", "%w: %w", c.gone(), err)
 	}
 	c.cur, c.out, c.pending, c.outWritten = nil, nil, 0, c.outTotal
 	for _, o := range c.hand.clear() {
@@ -366,15 +367,22 @@ func (c *Channel) lost() bool { return c.outWritten < c.userTotal || c.seqOut < 
 // endOf returns the outcome of a handle after which nothing can be sent.
 func (c *Channel) endOf(o *outgoing) error {
 	if o.written {
-		return opErrorf("send handle", "%w: %w", ErrHandleUnconfirmed, ErrDisconnected)
+		return opErrorf("send handle", "%w: %w", ErrHandleUnconfirmed, c.gone())
 	}
-	return opError("send handle", ErrDisconnected)
+	return opError("send handle", c.gone())
 }
 
-func (c *Channel) handleLate(o *outgoing) {
+// handleLate ends the channel unless the handle was answered. An answer that waits unread because nobody receives is
+// not late.
+func (c *Channel) handleLate(o *outgoing, tries int) {
 	c.mu.Lock()
 	defer c.unlock()
-	if !o.finished && !c.ended {
+	if o.finished || o.tries != tries || c.ended {
+		return
+	}
+	if c.paused {
+		c.timer = time.AfterFunc(c.opts.HandleTimeout, func() { c.handleLate(o, tries) })
+	} else {
 		c.end(opErrorf("send handle", "%w (%v)", ErrHandleTimeout, c.opts.HandleTimeout))
 	}
 }
@@ -436,6 +444,7 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	}
 	c.launch(o)
 	err = c.await(ctx, false, func() bool { return o.finished })
+	c.armStandby() // it may have been us who read
 	if o.finished {
 		return o.err
 	}

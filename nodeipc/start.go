@@ -45,7 +45,7 @@ func Prepare(cmd *exec.Cmd, opts *Options) (*Prepared, error) {
 		return nil, opError("start", err)
 	}
 	p := &Prepared{cmd: cmd, opts: opts, ours: ours, child: child, env: cmd.Env, files: cmd.ExtraFiles}
-	cmd.Env = childEnv(cmd.Env, 3+len(cmd.ExtraFiles))
+	cmd.Env = childEnv(cmd, 3+len(cmd.ExtraFiles))
 	cmd.ExtraFiles = append(cmd.ExtraFiles[:len(cmd.ExtraFiles):len(cmd.ExtraFiles)], child)
 	return p, nil
 }
@@ -81,13 +81,11 @@ func (p *Prepared) restore() {
 	p.cmd.Env, p.cmd.ExtraFiles = p.env, p.files
 }
 
-// childEnv returns env with the channel's variables, once each: of two entries some programs take the first. A worker
-// id of our own is not inherited, one that the caller set is kept.
-func childEnv(env []string, fd int) []string {
-	inherit := env == nil
-	if inherit {
-		env = os.Environ()
-	}
+// childEnv returns cmd's environment with the channel's variables, once each: of two entries some programs take the
+// first. A worker id of our own is not inherited, one that the caller set is kept.
+func childEnv(cmd *exec.Cmd, fd int) []string {
+	inherit := cmd.Env == nil
+	env := cmd.Environ()
 	out := make([]string, 0, len(env)+2)
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -17,8 +18,8 @@ import (
 // on the same address in a second worker shares it, as does port 0, which is one random port for all.
 //
 // An address without a host shares with Node workers that listen without a host; a host name with those that name it:
-// it is resolved here, to the address that Node's dns.lookup gives first. If the primary cannot listen, the error wraps a
-// syscall.Errno such as syscall.EADDRINUSE. If ctx ends first nothing listens.
+// it is resolved here, in the system's order, as Node 17 and later do (older ones prefer IPv4). If the primary cannot
+// listen, the error wraps a syscall.Errno such as syscall.EADDRINUSE. If ctx ends first nothing listens.
 //
 // Close tells the primary; connections that it gave us before can still be accepted, then Accept returns net.ErrClosed.
 func (w *Worker) Listen(ctx context.Context, network, address string) (net.Listener, error) {
@@ -32,23 +33,18 @@ func (w *Worker) Listen(ctx context.Context, network, address string) (net.Liste
 	if err != nil {
 		return fail(err)
 	}
-	w.mu.Lock()
-	set := w.indexes[q.indexKey()]
-	if set == nil {
-		set = &indexSet{}
-		w.indexes[q.indexKey()] = set
+	if err := w.takeIndex(q); err != nil {
+		return fail(err)
 	}
-	q.Index = set.next
-	set.next++
-	set.open++
-	w.mu.Unlock()
 	s := &share{w: w, query: q}
 	s.more.L = &s.mu
 
 	q.Act = "queryServer"
 	o, err := w.ask(ctx, func(seq int64) any { q.Seq = seq; return q }, s)
 	if err != nil {
-		w.freeIndex(q)
+		if o != nil { // otherwise the index is in use until the reply comes
+			w.freeIndex(q)
+		}
 		if errno := syscall.Errno(0); errors.As(err, &errno) {
 			err = os.NewSyscallError("bind", errno)
 		}
@@ -92,12 +88,16 @@ func resolve(ctx context.Context, network, address string) (*query, error) {
 	case host == "":
 		host = "::"
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, kind, host)
+	text, flags := host, 0 // an address stays as it was typed: its text is part of the key
+	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return nil, err
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, kind, host)
+		if err != nil {
+			return nil, err
+		}
+		ip = ips[0].Unmap()
+		text = ip.String()
 	}
-	ip := ips[0].Unmap()
-	text, flags := ip.String(), 0
 	if ip.Is6() {
 		q.AddressType = 6
 		if network == "tcp6" {
@@ -106,6 +106,25 @@ func resolve(ctx context.Context, network, address string) (*query, error) {
 	}
 	q.Address, q.Flags = &text, &flags
 	return q, nil
+}
+
+// takeIndex gives q the next index of its address. One that the primary may still connect with a listener of ours must
+// not be used again: a primary of Node 20 or older dies of it (docs/protocol.md 1.15).
+func (w *Worker) takeIndex(q *query) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asked {
+		return errors.New("the primary has asked this worker to disconnect")
+	}
+	set := w.indexes[q.indexKey()]
+	if set == nil {
+		set = &indexSet{}
+		w.indexes[q.indexKey()] = set
+	}
+	q.Index = set.next
+	set.next++
+	set.open++
+	return nil
 }
 
 // freeIndex ends the use of q's index: they count from 0 again when no listener of the address is left.
@@ -137,7 +156,6 @@ type share struct {
 	more   sync.Cond
 	conns  []*nodeipc.Handle
 	closed bool
-	ended  bool
 
 	shared net.Listener // under scheduling None the socket itself
 }
@@ -148,17 +166,26 @@ var _ net.Listener = (*share)(nil)
 func (s *share) open(o *order) error {
 	s.addr = o.addr()
 	if s.handle != nil { // scheduling None: the socket is ours to accept on
+		// A Node primary hands out an unbound socket when the port is taken (docs/protocol.md 1.17).
+		addr, err := s.handle.LocalAddr()
+		if err != nil {
+			return err
+		}
+		tcp, ok := addr.(*net.TCPAddr)
+		if !ok || s.query.Port != 0 && tcp.Port != s.query.Port {
+			return os.NewSyscallError("bind", syscall.EADDRINUSE)
+		}
 		ln, err := s.handle.Listener()
 		if err != nil {
 			return err
 		}
-		addr, ok := ln.Addr().(*net.TCPAddr)
-		if !ok || s.query.Port != 0 && addr.Port != s.query.Port {
-			// A Node primary hands out an unbound socket when the port is taken (docs/protocol.md, Cluster).
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.closed { // the primary has gone meanwhile
 			ln.Close()
-			return os.NewSyscallError("bind", syscall.EADDRINUSE)
+			return nodeipc.ErrDisconnected
 		}
-		s.shared, s.addr = ln, addr
+		s.shared, s.addr = ln, tcp
 	}
 	if s.addr == nil {
 		s.addr = &net.TCPAddr{Port: s.query.Port}
@@ -213,37 +240,44 @@ func (s *share) Addr() net.Addr { return s.addr }
 
 // Close gives the share back.
 func (s *share) Close() error {
-	s.mu.Lock()
-	closed := s.closed
-	s.closed = true
-	s.more.Broadcast()
-	s.mu.Unlock()
-	if closed {
+	if !s.shut() {
 		return nil
 	}
-	if s.shared != nil {
-		s.shared.Close()
-	}
-	s.handle.Close()
 	w := s.w
 	w.mu.Lock()
 	delete(w.shares, s.key)
 	w.mu.Unlock()
-	w.freeIndex(s.query)
+	// Internal messages do not wait for the primary to read, so this does not need a context. The index is free after it.
 	err := w.send(context.Background(), &note{Act: "close", Key: s.key})
+	w.freeIndex(s.query)
 	if errors.Is(err, net.ErrClosed) {
 		return nil // so is the primary's side
 	}
 	return err
 }
 
+// shut stops the accepting; it reports false if that was done before.
+func (s *share) shut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.closed = true
+	s.more.Broadcast()
+	if s.shared != nil {
+		s.shared.Close()
+	}
+	s.handle.Close()
+	return true
+}
+
 // end closes the share after the primary has gone, with the connections that nobody accepted.
 func (s *share) end() {
+	s.shut()
 	s.mu.Lock()
-	s.closed = true
 	conns := s.conns
 	s.conns = nil
-	s.more.Broadcast()
 	s.mu.Unlock()
 	for _, h := range conns {
 		h.Close()

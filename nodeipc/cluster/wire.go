@@ -11,7 +11,7 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
-// The messages of Node's cluster (docs/protocol.md, Cluster; Node v20 lib/internal/cluster). The order of the members is
+// The messages of Node's cluster (docs/protocol.md 1.13 to 1.18; Node v20 lib/internal/cluster). The order of the members is
 // that of a Node worker.
 
 const cmdCluster = "NODE_CLUSTER"

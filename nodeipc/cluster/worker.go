@@ -195,14 +195,18 @@ func (w *Worker) answered(o *order, h *nodeipc.Handle) bool {
 		h = nil
 	}
 	w.mu.Unlock()
+	if r == nil {
+		return false
+	}
 	h.Close()
 	switch {
-	case r == nil:
-		return false
 	case !r.gone:
 		r.reply <- o
-	case granted: // Listen gave up meanwhile
-		w.send(context.Background(), &note{Act: "close", Key: o.Key})
+	case r.share != nil: // Listen gave up meanwhile
+		if granted {
+			w.send(context.Background(), &note{Act: "close", Key: o.Key})
+		}
+		w.freeIndex(r.share.query)
 	}
 	return true
 }

@@ -46,7 +46,7 @@ func sendBytes(fd int, p []byte) (int, error) {
 }
 
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
-// to inherit (PROTOCOL 1.2).
+// to inherit (docs/protocol.md 1.2).
 func Pair() (ours, theirs int, err error) {
 	syscall.ForkLock.RLock()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)

@@ -69,7 +69,7 @@ func sendBytes(fd int, p []byte) (int, error) {
 }
 
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
-// to inherit (PROTOCOL 1.2).
+// to inherit (docs/protocol.md 1.2).
 func Pair() (ours, theirs int, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

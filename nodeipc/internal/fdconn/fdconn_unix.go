@@ -121,7 +121,7 @@ func (c *Conn) send(fd uintptr) bool {
 }
 
 // TrySendFD writes the beginning of p with the descriptor of h on its first byte: with ErrAgain nothing was written,
-// with a *HandleError nothing was either, but the connection is well; otherwise the descriptor is on its way and n bytes are. h is put into non-blocking mode, see PROTOCOL 0.5.
+// with a *HandleError nothing was either, but the connection is well; otherwise the descriptor is on its way and n bytes are. h is put into non-blocking mode, see docs/protocol.md 1.9.
 func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 	var sendErr error
 	outer := c.rc.Control(func(fd uintptr) {
