@@ -7,7 +7,7 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
 )
 
-// Node's internal messages, docs/protocol.md. The rest go to Options.Internal.
+// Node's internal messages, docs/protocol.md 1.7. The rest go to Options.Internal.
 const (
 	cmdHandle      = "NODE_HANDLE"
 	cmdHandleACK   = "NODE_HANDLE_ACK"
@@ -21,7 +21,7 @@ const (
 	frameNACK = `{"cmd":"` + cmdHandleNACK + `"}` + "\n"
 )
 
-// Node wraps a handle's frame once more each time it sends it again, three times at the most (PROTOCOL 4.4).
+// Node wraps a handle's frame once more each time it sends it again, three times at the most (docs/protocol.md 1.10).
 const maxWraps = 8
 
 // dispatch handles the complete lines of what was read. It is called without mu by the goroutine that reads.
@@ -39,7 +39,7 @@ func (c *Channel) dispatch() error {
 			return &ProtocolError{What: "a line that is not JSON", Sample: sample(line), Err: err}
 		}
 		if info.Cmd == "" {
-			c.batch = append(c.batch, c.newMessage(line))
+			c.batch = append(c.batch, c.newMessage(line, info.ASCII))
 		} else if err := c.internal(info.Cmd, line); err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (c *Channel) dispatch() error {
 }
 
 // newMessage cuts a message from the slab. A slab never outlives its block, so that keeping a message keeps one block.
-func (c *Channel) newMessage(line []byte) *Message {
+func (c *Channel) newMessage(line []byte, ascii bool) *Message {
 	if c.in.newBlock() {
 		c.slab = nil
 	}
@@ -69,7 +69,7 @@ func (c *Channel) newMessage(line []byte) *Message {
 		c.slab = c.slab[1:]
 	}
 	m.Data = line
-	m.seal()
+	m.seal(ascii)
 	return m
 }
 
@@ -107,11 +107,11 @@ func (c *Channel) toInternal(m *Message) {
 }
 
 // handleFrame receives a handle: it claims the oldest descriptor, acknowledges once, and delivers the message inside,
-// in this order, as Node does (lib/internal/child_process.js, handleMessage).
+// in this order, as Node does (lib/internal/child_process.js, setupChannel; docs/protocol.md 1.10).
 func (c *Channel) handleFrame(line []byte) error {
 	var typ HandleType
-	msg, inner := line, cmdHandle
-	for wraps := 0; inner == cmdHandle; wraps++ {
+	msg, info := line, jsjson.Info{Cmd: cmdHandle}
+	for wraps := 0; info.Cmd == cmdHandle; wraps++ {
 		if wraps == maxWraps {
 			return &ProtocolError{What: "a handle's frame wrapped too often", Sample: sample(line)}
 		}
@@ -126,11 +126,10 @@ func (c *Channel) handleFrame(line []byte) error {
 				msg = raw
 			}
 		}
-		info, err := jsjson.Scan(msg)
-		if err != nil {
+		var err error
+		if info, err = jsjson.Scan(msg); err != nil {
 			return &ProtocolError{What: "a handle's message that is not JSON", Sample: sample(msg), Err: err}
 		}
-		inner = info.Cmd
 	}
 	if len(c.fds) == 0 || c.fds[0] == lostFD {
 		c.fds = c.fds[min(1, len(c.fds)):]
@@ -144,10 +143,10 @@ func (c *Channel) handleFrame(line []byte) error {
 		return err
 	}
 	m := &Message{Data: msg, Handle: h}
-	if inner != "" {
+	if info.Cmd != "" {
 		c.toInternal(m)
 	} else {
-		m.seal()
+		m.seal(info.ASCII)
 		c.batch = append(c.batch, m)
 	}
 	return nil
@@ -182,6 +181,7 @@ func (c *Channel) answered(ack bool) {
 		return
 	}
 	c.urgent = true
+	c.dispatching = true // done may send, and must not wait for the reading, which waits for it
 	var err error
 	if !ack {
 		if c.hand.again() {
@@ -194,7 +194,7 @@ func (c *Channel) answered(ack bool) {
 }
 
 // socketList answers the questions of a Node server whose connections were sent here: how many are open, and tell when
-// all are closed (PROTOCOL 4.5). Once received, a connection is no longer the sender's concern: it is counted as closed.
+// all are closed (docs/protocol.md 1.11). Once received, a connection is no longer the sender's concern: it is counted as closed.
 func (c *Channel) socketList(cmd string, line []byte) error {
 	var key []byte
 	for name, raw := range jsjson.Members(line) {

@@ -24,19 +24,24 @@ type Message struct {
 
 var seed = maphash.MakeSeed()
 
-// seal notes that Data has been checked. Text that is not UTF-8 has to be mended before it is sent on.
-func (m *Message) seal() {
-	if utf8.Valid(m.Data) {
+// seal notes that Data has been checked, and whether it is ASCII. Text that is not UTF-8 has to be mended before it is
+// sent on.
+func (m *Message) seal(ascii bool) {
+	if ascii || utf8.Valid(m.Data) {
 		m.sum = maphash.Bytes(seed, m.Data)
 	}
 }
 
 // unchanged reports whether Data is what was checked: then it can be sent without another look. A sum costs a fraction
 // of checking, and the program may do with Data what it likes.
-func (m *Message) unchanged() bool { return m.sum != 0 && m.sum == maphash.Bytes(seed, m.Data) }
+func (m *Message) unchanged() bool {
+	return m != nil && m.sum != 0 && m.sum == maphash.Bytes(seed, m.Data)
+}
 
 // Decode decodes the payload into v as json.Unmarshal does, with these differences: a []byte is read from a Buffer
-// ({"type":"Buffer","data":[…]}) or a base64 string, and unpaired surrogates become U+FFFD. An error is a *DecodeError.
+// ({"type":"Buffer","data":[…]}) or a base64 string, and unpaired surrogates become U+FFFD. Strings in an any share
+// memory with their neighbours: one that is kept for long keeps up to 64 KiB alive, unless strings.Clone frees it. An
+// error is a *DecodeError.
 func (m *Message) Decode(v any) error {
 	if err := jsjson.Unmarshal(m.Data, v); err != nil {
 		return &DecodeError{JSON, fmt.Sprintf("%T", v), err}

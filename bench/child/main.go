@@ -107,7 +107,7 @@ func echo[T any](ctx context.Context, ch *nodeipc.Channel) error {
 		if err := m.Decode(&v); err != nil {
 			return err
 		}
-		if err := ch.Send(ctx, v); err != nil {
+		if err := ch.Send(ctx, &v); err != nil {
 			return err
 		}
 	}

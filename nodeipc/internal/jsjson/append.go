@@ -35,25 +35,37 @@ func Append(dst []byte, v any) ([]byte, Info, error) {
 		return appendInt(dst, v), Info{}, nil
 	case float64:
 		return appendFloat(dst, v, 64), Info{}, nil
+	}
+	var (
+		out []byte
+		err error
+		f   facts
+	)
+	switch v.(type) {
 	case map[string]any, []any:
 	default:
-		if byGoccy(reflect.TypeOf(v)) {
-			out, err := appendGoccy(dst, v)
-			if err != nil {
-				return dst, Info{}, err
-			}
-			return out, infoOf(out[from:]), nil
-		}
+		f = *factsOf(v)
 	}
-	e := states.Get().(*state)
-	e.dst = dst
-	err := e.value(v)
-	out := e.dst
-	e.release()
+	cmd := f.cmd                                            // there may be a member cmd
+	if base := dataWord(v); f.plain != nil && base != nil { // a struct with such fields is never an any's data word itself
+		out = f.plain.append(dst, base)
+	} else if f.goccy {
+		out, err = appendGoccy(dst, v)
+	} else {
+		e := states.Get().(*state)
+		e.dst = dst
+		err = e.value(v)
+		out = e.dst
+		cmd = cmd || e.cmd
+		e.release()
+	}
 	if err != nil {
 		return dst, Info{}, err
 	}
-	return out, infoOf(out[from:]), nil
+	if cmd {
+		return out, infoOf(out[from:]), nil
+	}
+	return out, Info{}, nil
 }
 
 // infoOf is the Info of a text of ours. Nearly always a look for the name is enough to see that there is nothing.
@@ -65,7 +77,7 @@ func infoOf(text []byte) Info {
 	if bad >= 0 {
 		return Info{} // not possible: all we write is JSON
 	}
-	return Info{Cmd: s.internal(text)}
+	return s.info(text)
 }
 
 func appendRaw(dst []byte, raw json.RawMessage) ([]byte, Info, error) {
@@ -91,6 +103,7 @@ type state struct {
 	dst   []byte
 	pairs []pair // the members of the maps being written, innermost last
 	depth int
+	cmd   bool // a map[string]any, perhaps the outermost, has a member cmd
 	seen  map[place]struct{}
 }
 
@@ -106,6 +119,7 @@ var states = sync.Pool{New: func() any { return new(state) }}
 func (e *state) release() {
 	e.dst = nil
 	e.depth = 0
+	e.cmd = false
 	clear(e.pairs) // after an error some are left
 	e.pairs = e.pairs[:0]
 	if cap(e.pairs) > 1024 {
@@ -200,7 +214,10 @@ func (e *state) mapAny(m map[string]any) error {
 	}
 	from := len(e.pairs)
 	for k, v := range m {
-		e.pairs = append(e.pairs, pair{key: k, index: arrayIndex(k), value: v})
+		if k == "cmd" {
+			e.cmd = true
+		}
+		e.pairs = append(e.pairs, pair{key: k, head: headOf(k), value: v})
 	}
 	to := len(e.pairs)
 	sortPairs(e.pairs[from:to])

@@ -1,13 +1,14 @@
 package jsjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/netip"
-	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -260,7 +261,7 @@ func TestGoccyEqualsOurs(t *testing.T) {
 		want string
 		js   string
 	}{v: slicesOf(benchValue, 3)}) {
-		if c.v == nil || !byGoccy(reflect.TypeOf(c.v)) {
+		if c.v == nil || !factsOf(c.v).goccy {
 			continue
 		}
 		n++
@@ -273,13 +274,13 @@ func TestGoccyEqualsOurs(t *testing.T) {
 
 func TestGoccyRight(t *testing.T) {
 	for _, v := range []any{flat{}, &flat{}, benchValue, []string{}, [3]byte{}, &list{}, inner{}, zero{}, clash{}, [][]int{}, true} {
-		require.True(t, byGoccy(reflect.TypeOf(v)), "%T", v)
+		require.True(t, factsOf(v).goccy, "%T", v)
 	}
 	for _, v := range []any{
 		1.5, []byte{}, []namedByte{}, time.Time{}, &time.Time{}, map[string]int{}, []any{}, struct{ A any }{}, struct{ A []struct{ B *float32 } }{},
 		user{}, byRef{}, struct{ B byRef }{}, text{}, json.Number(""), json.RawMessage{}, make(chan int), func() {}, 1i, [2][]byte{}, netip.Addr{},
 	} {
-		require.False(t, byGoccy(reflect.TypeOf(v)), "%T", v)
+		require.False(t, factsOf(v).goccy, "%T", v)
 	}
 }
 
@@ -399,15 +400,76 @@ func TestAppendPanics(t *testing.T) {
 	require.Equal(t, `{"a":"b"}`, string(got))
 }
 
+// The ways that are short for short decimals and strings come to the same as the long ones.
+func TestAppendShort(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 100_000 {
+		f := float64(r.Int64N(1<<r.IntN(60)+1)-1<<r.IntN(40)) / math.Pow10(r.IntN(6))
+		if r.IntN(4) == 0 {
+			f = math.Nextafter(f, 1)
+		}
+		if math.Abs(f) < 1e-6 || math.Abs(f) >= 1e21 {
+			continue
+		}
+		require.Equal(t, strconv.FormatFloat(f, 'f', -1, 64), string(appendFloat(nil, f, 64)))
+	}
+	for n := range 70 {
+		for c := range 256 {
+			if c >= 0x20 && c < 0x7f && c%16 != 2 && c%16 != 12 {
+				continue
+			}
+			for at := range n {
+				b := bytes.Repeat([]byte{'x'}, n)
+				b[at] = byte(c)
+				want := c >= 0x20 && c < 0x80 && c != '"' && c != '\\'
+				if isPlain(string(b)) != want {
+					t.Errorf("isPlain(%q) is not %v", b, want)
+				}
+			}
+		}
+		require.True(t, isPlain(strings.Repeat("~", n)))
+	}
+}
+
 func TestAppendInfo(t *testing.T) {
 	type message struct {
 		Cmd string `json:"cmd"`
 	}
+	type key string
+	type object map[string]any
+	type promoted struct{ message }
+	one := message{"NODE_X"}
+	boxed, mapped := any(one), map[string]any{"cmd": "NODE_X"}
+	pointer := &one
 	for _, c := range []struct {
 		v    any
 		want string
 	}{
 		{map[string]any{"cmd": "NODE_HANDLE"}, "NODE_HANDLE"},
+		{promoted{one}, "NODE_X"},
+		{struct{ *promoted }{&promoted{one}}, "NODE_X"},
+		{&pointer, "NODE_X"},
+		{&boxed, "NODE_X"},
+		{&mapped, "NODE_X"},
+		{object(mapped), "NODE_X"},
+		{map[key]message{"cmd": one}, ""},
+		{map[key]any{"cmd": &map[string]any{}, "a": "NODE_X"}, ""},
+		{map[key]*string{"cmd": &one.Cmd}, "NODE_X"},
+		{map[string]any{"cmd": key("NODE_X")}, "NODE_X"},
+		{map[string]any{"cmd": json.RawMessage(`"NODE_X"`)}, "NODE_X"},
+		{map[string]any{"cmd": text{"NODE_X"}}, "NODE_X"},
+		{map[string]any{"cmd": []any{"NODE_X"}}, ""},
+		{map[string]any{"a": mapped}, ""},
+		{[]any{mapped}, ""},
+		{struct{ A any }{mapped}, ""},
+		{struct {
+			A float64
+			C any `json:"cmd"`
+		}{C: "NODE_X"}, "NODE_X"},
+		{struct{ Cmd string }{"NODE_X"}, ""},
+		{struct {
+			A message `json:"a"`
+		}{one}, ""},
 		{map[string]any{"cmd": "NODE_"}, ""},
 		{map[string]any{"a": map[string]any{"cmd": "NODE_X"}}, ""},
 		{map[string]string{"cmd": "NODE_X"}, "NODE_X"},

@@ -198,6 +198,38 @@ func BenchmarkUnmarshal(b *testing.B) {
 			}
 		}
 	})
+	b.Run("any64B", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var v any
+			if err := Unmarshal(bench64, &v); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, n := range []int{1 << 20} {
+		text := nested(n, false)
+		b.Run("anyNested1M", func(b *testing.B) {
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				var v any
+				if err := Unmarshal(text, &v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("anyNested1MGoccyAlone", func(b *testing.B) {
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				var v any
+				if err := goccy.Unmarshal(text, &v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 	b.Run("buffer", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
-	"sync"
 )
 
 // buffers says where a type holds byte slices, as far as that concerns a text to be decoded into it. nil means nowhere.
@@ -18,16 +17,20 @@ type buffers struct {
 	parts  []*buffers    // of each field in fields.list
 }
 
-var bufferCache sync.Map // reflect.Type to *buffers
+var targets typeCache[*buffers]
+
+// targetBuffers returns where what v points to holds byte slices. v is not nil.
+func targetBuffers(v any) *buffers { return *targets.of(v, findTarget) }
+
+func findTarget(t reflect.Type) *buffers {
+	if t.Kind() != reflect.Pointer {
+		return nil
+	}
+	return buffersOf(t.Elem())
+}
 
 // buffersOf returns where t holds byte slices.
-func buffersOf(t reflect.Type) *buffers {
-	if b, ok := bufferCache.Load(t); ok {
-		return b.(*buffers)
-	}
-	b, _ := bufferCache.LoadOrStore(t, findBuffers(t, make(map[reflect.Type]*buffers)))
-	return b.(*buffers)
-}
+func buffersOf(t reflect.Type) *buffers { return findBuffers(t, make(map[reflect.Type]*buffers)) }
 
 var (
 	unmarshalerType     = reflect.TypeFor[json.Unmarshaler]()

@@ -12,7 +12,7 @@ func Compact(dst, data []byte) ([]byte, Info, error) {
 	if bad >= 0 {
 		return dst, Info{}, syntaxError(data, bad)
 	}
-	info := Info{Cmd: s.internal(data)}
+	info := s.info(data)
 	text := data[s.start:s.end]
 	from := len(dst)
 	if s.space {

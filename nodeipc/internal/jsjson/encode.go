@@ -504,9 +504,9 @@ func newMapEncoder(t reflect.Type) encoder {
 			if i > 0 {
 				e.dst = append(e.dst, ',')
 			}
-			if p := &pairs[i]; p.key == "" && p.index >= 0 {
+			if p := &pairs[i]; p.key == "" && p.head < isName {
 				e.dst = append(e.dst, '"')
-				e.dst = appendInt(e.dst, p.index)
+				e.dst = strconv.AppendUint(e.dst, p.head, 10)
 				e.dst = append(e.dst, '"')
 			} else {
 				e.dst = AppendString(e.dst, p.key)
@@ -544,7 +544,7 @@ func keyNames(t reflect.Type) (func(reflect.Value) (pair, error), bool) {
 	case t.Kind() == reflect.String:
 		return func(k reflect.Value) (pair, error) {
 			s := k.String()
-			return pair{key: s, index: arrayIndex(s)}, nil
+			return namePair(s), nil
 		}, true
 	case t.Implements(textMarshalerType):
 		return textName, true
@@ -553,30 +553,32 @@ func keyNames(t reflect.Type) (func(reflect.Value) (pair, error), bool) {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return func(k reflect.Value) (pair, error) {
 			if n := k.Int(); n < 0 || n > maxIndex {
-				return pair{key: strconv.FormatInt(n, 10), index: -1}, nil
+				return namePair(strconv.FormatInt(n, 10)), nil
 			}
-			return pair{index: k.Int()}, nil
+			return pair{head: uint64(k.Int())}, nil
 		}, true
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		return func(k reflect.Value) (pair, error) {
 			if n := k.Uint(); n > maxIndex {
-				return pair{key: strconv.FormatUint(n, 10), index: -1}, nil
+				return namePair(strconv.FormatUint(n, 10)), nil
 			}
-			return pair{index: int64(k.Uint())}, nil
+			return pair{head: k.Uint()}, nil
 		}, true
 	}
 	return nil, false
 }
 
+func namePair(key string) pair { return pair{key: key, head: headOf(key)} }
+
 func textName(k reflect.Value) (pair, error) {
 	if k.Kind() == reflect.Pointer && k.IsNil() {
-		return pair{index: -1}, nil
+		return namePair(""), nil
 	}
 	text, err := k.Interface().(encoding.TextMarshaler).MarshalText()
 	if err != nil {
 		return pair{}, &json.MarshalerError{Type: k.Type(), Err: fmt.Errorf("MarshalText: %w", err)}
 	}
-	return pair{key: string(text), index: arrayIndex(string(text))}, nil
+	return namePair(string(text)), nil
 }
 
 // minds reports whether it makes a difference for values of type t that they have an address.

@@ -53,6 +53,7 @@ func FuzzScan(f *testing.F) {
 			return
 		}
 		require.Equal(t, slowCmd(text), info.Cmd)
+		require.Equal(t, bytes.IndexFunc(text, func(r rune) bool { return r > 0x7f }) < 0, info.ASCII)
 		require.Equal(t, info, compactInfo)
 		require.Equal(t, info.Cmd, infoOf(text[skipSpace(text, 0):]).Cmd)
 		var want bytes.Buffer
@@ -131,4 +132,45 @@ func FuzzAppendUnmarshal(f *testing.F) {
 			}
 		}
 	})
+}
+
+// anyTargets makes all that our decoder for any writes to: empty, in use, and with pointers that are followed.
+func anyTargets() []any {
+	number, list := 7, []any{1.0}
+	inUse := map[string]any{"a": 1.0, "old": []any{"x"}}
+	var nothing *int
+	return []any{
+		new(any), new(map[string]any), new([]any),
+		ptr(any("old")), ptr(any(map[string]any{"old": 1.0})), ptr(any(&number)), ptr(any(&list)), ptr(any(nothing)), ptr(any(ptr(ptr(1)))),
+		&inUse, ptr(map[string]any{}), ptr(map[string]any{"a": &number}),
+		ptr([]any{}), ptr([]any{"x", nil, 3.0}), ptr([]any{1.0, 2.0, 3.0}[:1]), ptr([]any{1.0, &number, map[string]any{}}), ptr(make([]any, 0, 9)),
+	}
+}
+
+// sameAny requires that Unmarshal leaves in each target, and reports, what json.Unmarshal does.
+func sameAny(t testing.TB, text []byte) {
+	theirs := anyTargets()
+	for i, target := range anyTargets() {
+		want := json.Unmarshal(text, theirs[i])
+		data := bytes.Clone(text)
+		got := Unmarshal(data, target)
+		require.Equal(t, string(text), string(data), "data was written to")
+		clear(data) // nothing may refer to it
+		if syntax, ok := want.(*json.SyntaxError); ok {
+			want = &SyntaxError{Offset: syntax.Offset, Msg: syntax.Error()}
+		}
+		require.Equal(t, want, got, "%q into target %d", text, i)
+		require.Equal(t, theirs[i], target, "%q into target %d", text, i)
+	}
+}
+
+func FuzzUnmarshalAny(f *testing.F) {
+	for _, c := range scanCases {
+		f.Add([]byte(c.text))
+	}
+	for _, text := range anyTexts {
+		f.Add([]byte(text))
+	}
+	f.Add(nested(300, true))
+	f.Fuzz(func(t *testing.T, text []byte) { sameAny(t, text) })
 }

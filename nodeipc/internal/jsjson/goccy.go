@@ -11,17 +11,64 @@ import (
 	"github.com/goccy/go-json/jsontext"
 )
 
-var goccyTypes sync.Map // reflect.Type to bool
+// facts are what Append asks of a type.
+type facts struct {
+	// goccy/go-json writes its values. Measured against our own encoder: a struct of five fields takes 95 ns instead of
+	// 115, a slice of a hundred of them 4 µs instead of 9, without an allocation either way.
+	goccy bool
+	plain *plainStruct // of the struct, or of what a pointer points to
+	// Its values may be objects with a member cmd. Of a map[string]any that is seen when it is written.
+	cmd bool
+}
 
-// byGoccy reports whether goccy/go-json writes values of type t. Measured against our own encoder: a struct of five
-// fields takes 107 ns instead of 129, a slice of a hundred of them 4 µs instead of 9.7, without an allocation either way.
-func byGoccy(t reflect.Type) bool {
-	if right, ok := goccyTypes.Load(t); ok {
-		return right.(bool)
+var typeFacts typeCache[facts]
+
+func factsOf(v any) *facts { return typeFacts.of(v, findFacts) }
+
+func findFacts(t reflect.Type) facts {
+	f := facts{goccy: goccyRight(t, make(map[reflect.Type]bool)), cmd: mayHaveCmd(t)}
+	if t.Kind() == reflect.Pointer && t.Name() == "" {
+		t = t.Elem()
 	}
-	right := goccyRight(t, make(map[reflect.Type]bool))
-	goccyTypes.Store(t, right)
-	return right
+	f.plain = plainOf(t)
+	return f
+}
+
+// mayHaveCmd reports whether a value of type t may become an object with a member cmd. For a map[string]any that is left
+// to who writes it.
+func mayHaveCmd(t reflect.Type) bool {
+	for t.Kind() == reflect.Pointer && t.Name() == "" && !marshals(t) {
+		t = t.Elem()
+	}
+	if t == mapAnyType {
+		return false
+	}
+	if marshals(t) {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if t.Field(i).Anonymous {
+				return true // so as not to depend on which of several fields wins
+			}
+		}
+		_, ok := fieldsOf(t).byName["cmd"]
+		return ok
+	case reflect.Map, reflect.Interface, reflect.Pointer:
+		return true
+	}
+	return false
+}
+
+// marshals reports whether a type has a say in how its values are written.
+func marshals(t reflect.Type) bool {
+	for _, m := range methods {
+		if t.Implements(m) || reflect.PointerTo(t).Implements(m) {
+			return true
+		}
+	}
+	return false
 }
 
 var (
@@ -53,10 +100,8 @@ func goccyRight(t reflect.Type, seen map[reflect.Type]bool) bool {
 		return true // being looked at, further up
 	}
 	seen[t] = true
-	for _, m := range methods {
-		if t.Implements(m) || reflect.PointerTo(t).Implements(m) {
-			return false
-		}
+	if marshals(t) {
+		return false
 	}
 	switch t.Kind() {
 	case reflect.Bool, reflect.String,

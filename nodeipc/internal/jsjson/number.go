@@ -15,6 +15,10 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "null"...)
 	}
+	// Three places or less, and no more than 15 digits: no shorter decimal has the same value, as no two so short have.
+	if m := math.Round(f * 1000); bits == 64 && math.Abs(m) < 1e15 && m/1000 == f {
+		return appendThousandths(dst, int64(m))
+	}
 	abs := math.Abs(f)
 	// The limits are those of the type: the float32 nearest to 1e-6 is below it, yet has to be written 0.000001.
 	small, large := abs < 1e-6, abs >= 1e21
@@ -29,6 +33,24 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 	if n := len(dst); dst[n-2] == '0' && (dst[n-3] == '-' || dst[n-3] == '+') {
 		dst[n-2] = dst[n-1]
 		dst = dst[:n-1]
+	}
+	return dst
+}
+
+// appendThousandths appends m/1000, which is not an integer.
+func appendThousandths(dst []byte, m int64) []byte {
+	if m < 0 {
+		dst = append(dst, '-')
+		m = -m
+	}
+	dst = strconv.AppendInt(dst, m/1000, 10)
+	r := m % 1000
+	dst = append(dst, '.', byte('0'+r/100))
+	if r %= 100; r > 0 {
+		dst = append(dst, byte('0'+r/10))
+		if r %= 10; r > 0 {
+			dst = append(dst, byte('0'+r))
+		}
 	}
 	return dst
 }

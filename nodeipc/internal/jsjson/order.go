@@ -9,20 +9,45 @@ import (
 // pair is a member of a map on its way to its place.
 type pair struct {
 	key   string
-	index int64 // the key's number if it is an array index, else -1
-	value any   // of a map[string]any
-	at    int   // where the value is, for other maps
+	head  uint64 // what decides about the order, most of the time
+	value any    // of a map[string]any
+	at    int    // where the value is, for other maps
 }
 
 // sortPairs brings members into the order in which JavaScript lists those of an object: array indexes ascending, then
 // the others, for which Go has no order of insertion, sorted.
 func sortPairs(pairs []pair) {
-	slices.SortFunc(pairs, func(a, b pair) int {
-		if a.index >= 0 || b.index >= 0 {
-			return cmp.Compare(uint64(a.index), uint64(b.index)) // -1 is last so
+	if len(pairs) > 12 {
+		slices.SortFunc(pairs, func(a, b pair) int {
+			return cmp.Or(cmp.Compare(a.head, b.head), strings.Compare(a.key, b.key))
+		})
+		return
+	}
+	for i := 1; i < len(pairs); i++ {
+		for j := i; j > 0; j-- {
+			a, b := &pairs[j-1], &pairs[j]
+			if a.head < b.head || a.head == b.head && a.key <= b.key {
+				break
+			}
+			*a, *b = *b, *a
 		}
-		return strings.Compare(a.key, b.key)
-	})
+	}
+}
+
+// isName is set in the head of a name that is not an array index. The head of one that is, is its number.
+const isName = 1 << 63
+
+// headOf is the number of an array index, or the first seven bytes of any other name.
+func headOf(key string) uint64 {
+	if n := arrayIndex(key); n >= 0 {
+		return uint64(n)
+	}
+	head := uint64(0)
+	n := min(len(key), 7)
+	for i := range n {
+		head = head<<8 | uint64(key[i])
+	}
+	return isName | head<<(8*uint(7-n))
 }
 
 // arrayIndex returns the number of a key that is an array index as ECMAScript defines it (ECMA-262, 6.1.7): the

@@ -7,6 +7,8 @@ type Info struct {
 	// Cmd is set only if Node would take the text for an internal message: the last member named "cmd" of the
 	// object is a string that starts with NODE_ and is longer than that. It is that string.
 	Cmd string
+	// ASCII says that the text has no byte above 0x7f. Append may leave it false.
+	ASCII bool
 }
 
 // A SyntaxError says where a text stops being JSON.
@@ -34,23 +36,39 @@ func Scan(data []byte) (Info, error) {
 	if bad >= 0 {
 		return Info{}, syntaxError(data, bad)
 	}
-	return Info{Cmd: s.internal(data)}, nil
+	return s.info(data), nil
 }
 
 // scanned is what one pass over a valid text finds.
 type scanned struct {
-	start, end       int  // of the text without the white space around it
-	cmdStart, cmdEnd int  // of the value of the last top-level member cmd, if that is a string; else 0, 0
-	space            bool // there is white space between tokens
-	high             bool // there may be bytes above 0x7f
+	start, end int  // of the text without the white space around it
+	cmd        int  // where the value of the last top-level member cmd is, if that is a string; else 0
+	space      bool // there is white space between tokens
+	high       bool // there are bytes above 0x7f
 }
 
-// internal decodes the cmd of an internal message, or returns "".
-func (s *scanned) internal(data []byte) string {
-	if s.cmdEnd == 0 {
-		return ""
+// info makes of it what is asked for.
+func (s *scanned) info(data []byte) Info {
+	info := Info{ASCII: !s.high}
+	if s.cmd > 0 {
+		info.Cmd = internalName(data[s.cmd:skipString(data, s.cmd)])
 	}
-	return internalName(data[s.cmdStart:s.cmdEnd])
+	return info
+}
+
+// levels are the kinds of the objects and arrays around the innermost 64, 64 each. They are in a type of their own to
+// be in memory: scan has more use for its registers.
+type levels struct{ kinds []uint64 }
+
+//go:noinline
+func (l *levels) push(kinds uint64) { l.kinds = append(l.kinds, kinds) }
+
+//go:noinline
+func (l *levels) pop() uint64 {
+	n := len(l.kinds) - 1
+	kinds := l.kinds[n]
+	l.kinds = l.kinds[:n]
+	return kinds
 }
 
 // scan is Scan before anything is made of its findings. bad is the place of the first error, or negative.
@@ -61,12 +79,12 @@ func scan(data []byte) (s scanned, bad int) {
 	var (
 		i     int
 		depth int
-		kinds uint64   // what the innermost 64 levels are, the innermost in bit 0: 1 for an object
-		outer []uint64 // the levels further out, 64 each
+		kinds uint64 // what the innermost 64 levels are, the innermost in bit 0: 1 for an object
+		outer levels
 		high  uint64
 		c     byte
-		isCmd bool // the key just read is a top-level cmd
 		start int
+		w     uint64
 		marks uint64
 		more  uint64
 	)
@@ -80,19 +98,20 @@ value:
 	c = data[i]
 	switch c {
 	case '"':
-		start = i
 		goto text
+	case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		goto number
 	case '{':
 		if depth&63 == 0 && depth > 0 {
-			outer = append(outer, kinds)
+			outer.push(kinds)
 		}
 		depth++
 		kinds = kinds<<1 | 1
 		i++
 		if i < len(data) && data[i] == '"' {
-			goto key
+			goto name
 		}
-		if i < len(data) && class[data[i]]&classSpace != 0 {
+		if i < len(data) && data[i] <= ' ' {
 			s.space = true
 			i = skipSpace(data, i)
 		}
@@ -102,12 +121,12 @@ value:
 		goto key
 	case '[':
 		if depth&63 == 0 && depth > 0 {
-			outer = append(outer, kinds)
+			outer.push(kinds)
 		}
 		depth++
 		kinds <<= 1
 		i++
-		if i < len(data) && class[data[i]]&classSpace != 0 {
+		if i < len(data) && data[i] <= ' ' {
 			s.space = true
 			i = skipSpace(data, i)
 		}
@@ -139,11 +158,9 @@ value:
 			return s, i
 		}
 		c = data[i]
-		if class[c]&classDigit == 0 {
+		if c-'0' > 9 {
 			return s, i
 		}
-		goto number
-	case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		goto number
 	}
 	return s, i
@@ -151,31 +168,32 @@ value:
 number: // c is its first digit, at i
 	i++
 	if c != '0' {
-		for i < len(data) && class[data[i]]&classDigit != 0 {
+		for i < len(data) && data[i]-'0' <= 9 {
 			i++
 		}
 	}
-	if i < len(data) {
-		if data[i] == '.' {
-			i++
-			if i >= len(data) || class[data[i]]&classDigit == 0 {
-				return s, i
-			}
-			for i < len(data) && class[data[i]]&classDigit != 0 {
-				i++
-			}
+	if i >= len(data) {
+		goto after
+	}
+	if data[i] == '.' {
+		i++
+		if i >= len(data) || data[i]-'0' > 9 {
+			return s, i
 		}
-		if i < len(data) && data[i]|0x20 == 'e' {
+		for i < len(data) && data[i]-'0' <= 9 {
 			i++
-			if i < len(data) && (data[i] == '+' || data[i] == '-') {
-				i++
-			}
-			if i >= len(data) || class[data[i]]&classDigit == 0 {
-				return s, i
-			}
-			for i < len(data) && class[data[i]]&classDigit != 0 {
-				i++
-			}
+		}
+	}
+	if i < len(data) && data[i]|0x20 == 'e' {
+		i++
+		if i < len(data) && (data[i] == '+' || data[i] == '-') {
+			i++
+		}
+		if i >= len(data) || data[i]-'0' > 9 {
+			return s, i
+		}
+		for i < len(data) && data[i]-'0' <= 9 {
+			i++
 		}
 	}
 	goto after
@@ -186,9 +204,16 @@ text: // a string value; data[i] is its quote. The same loop as for keys, writte
 		// Most strings end within eight bytes: no call for these.
 		marks = 0
 		if i+8 <= len(data) {
-			w := load(data, i)
+			w = load(data, i)
 			high |= w
-			marks = special(w)
+			if marks = special(w); marks == 0 {
+				i += 8
+				if i+8 <= len(data) {
+					w = load(data, i)
+					high |= w
+					marks = special(w)
+				}
+			}
 		}
 		if marks != 0 {
 			i += first(marks)
@@ -207,10 +232,6 @@ text: // a string value; data[i] is its quote. The same loop as for keys, writte
 			return s, ^i
 		}
 	}
-	if isCmd {
-		s.cmdStart, s.cmdEnd = start, i
-		isCmd = false
-	}
 	goto after
 
 after: // a value ended at i
@@ -222,17 +243,24 @@ after: // a value ended at i
 		s.high = high&highs != 0
 		return s, -1
 	}
-	if i < len(data) && class[data[i]]&classSpace != 0 {
-		s.space = true
-		i = skipSpace(data, i)
-	}
 	if i >= len(data) {
 		return s, i
 	}
 	c = data[i]
+	if c <= ' ' {
+		s.space = true
+		i = skipSpace(data, i)
+		if i >= len(data) {
+			return s, i
+		}
+		c = data[i]
+	}
 	if c == ',' {
 		i++
-		if i < len(data) && class[data[i]]&classSpace != 0 {
+		if kinds&1 != 0 && i < len(data) && data[i] == '"' {
+			goto name
+		}
+		if i < len(data) && data[i] <= ' ' {
 			s.space = true
 			i = skipSpace(data, i)
 		}
@@ -249,11 +277,9 @@ after: // a value ended at i
 pop: // data[i] closes the innermost level
 	i++
 	depth--
+	kinds >>= 1
 	if depth&63 == 0 && depth > 0 {
-		kinds = outer[len(outer)-1]
-		outer = outer[:len(outer)-1]
-	} else {
-		kinds >>= 1
+		kinds = outer.pop()
 	}
 	goto after
 
@@ -261,14 +287,23 @@ key:
 	if i >= len(data) || data[i] != '"' {
 		return s, i
 	}
+
+name: // data[i] is the quote of a key
 	i++
 	start = i
 	for {
 		marks = 0
 		if i+8 <= len(data) {
-			w := load(data, i)
+			w = load(data, i)
 			high |= w
-			marks = special(w)
+			if marks = special(w); marks == 0 {
+				i += 8
+				if i+8 <= len(data) {
+					w = load(data, i)
+					high |= w
+					marks = special(w)
+				}
+			}
 		}
 		if marks != 0 {
 			i += first(marks)
@@ -287,24 +322,30 @@ key:
 		}
 	}
 	if depth == 1 && isCmdKey(data[start:i]) {
-		isCmd = true
-		s.cmdStart, s.cmdEnd = 0, 0 // the last one counts, whatever it is
+		start = 0
 	}
-	i++
-	if i < len(data) && class[data[i]]&classSpace != 0 {
-		s.space = true
-		i = skipSpace(data, i)
+	if i+2 < len(data) && data[i+1] == ':' && data[i+2] > ' ' {
+		i += 2
+	} else {
+		i++
+		if i < len(data) && data[i] <= ' ' {
+			s.space = true
+			i = skipSpace(data, i)
+		}
+		if i >= len(data) || data[i] != ':' {
+			return s, i
+		}
+		i++
+		if i < len(data) && data[i] <= ' ' {
+			s.space = true
+			i = skipSpace(data, i)
+		}
 	}
-	if i >= len(data) || data[i] != ':' {
-		return s, i
-	}
-	i++
-	if i < len(data) && class[data[i]]&classSpace != 0 {
-		s.space = true
-		i = skipSpace(data, i)
-	}
-	if isCmd && i < len(data) && data[i] != '"' {
-		isCmd = false
+	if start == 0 {
+		s.cmd = 0 // the last one counts, whatever it is
+		if i < len(data) && data[i] == '"' {
+			s.cmd = i
+		}
 	}
 	goto value
 }

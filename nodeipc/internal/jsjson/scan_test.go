@@ -3,6 +3,7 @@ package jsjson
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"strings"
@@ -137,6 +138,23 @@ func mutate(r *rand.Rand, seeds [][]byte) []byte {
 		}
 	}
 	return text
+}
+
+// One byte above 0x7f is seen wherever it is in a string.
+func TestScanASCII(t *testing.T) {
+	for _, form := range []string{`"%s"`, `{"%s":1}`, `[1,"%s"]`, `{"a":"%s","b":2}`, `["\n%s\u0041"]`} {
+		for n := range 80 {
+			plain := strings.Repeat("x", n)
+			info, err := Scan(fmt.Appendf(nil, form, plain))
+			require.NoError(t, err)
+			require.True(t, info.ASCII)
+			for at := range n {
+				info, err := Scan(fmt.Appendf(nil, form, plain[:at]+"\xff"+plain[at+1:]))
+				require.NoError(t, err)
+				require.False(t, info.ASCII, "%s, %d of %d", form, at, n)
+			}
+		}
+	}
 }
 
 func TestSyntaxErrorOffset(t *testing.T) {

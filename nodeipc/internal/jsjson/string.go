@@ -1,6 +1,8 @@
 package jsjson
 
 import (
+	"encoding/binary"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -106,9 +108,41 @@ const hexDigits = "0123456789abcdef"
 
 // AppendString appends s as JSON.stringify writes it. Bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
+	if n := len(dst); len(s) <= 64 && isPlain(s) {
+		dst = slices.Grow(dst, len(s)+2)[:n+len(s)+2]
+		dst[n] = '"'
+		copy(dst[n+1:], s)
+		dst[len(dst)-1] = '"'
+		return dst
+	}
 	dst = append(dst, '"')
 	dst = appendEscaped(dst, s)
 	return append(dst, '"')
+}
+
+// isPlain reports whether a short string is ASCII and has nothing to escape. Words may overlap: where something is does
+// not matter.
+func isPlain(s string) bool {
+	b := unsafe.Slice(unsafe.StringData(s), len(s)) // the bytes of s, only read
+	n := len(b)
+	var w uint64
+	switch {
+	case n >= 8:
+		for i := 8; i < n; i += 8 {
+			w = load(b, i-8)
+			if special(w)|w&highs != 0 {
+				return false
+			}
+		}
+		w = load(b, n-8)
+	case n >= 4:
+		w = uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32
+	case n > 0:
+		w = 0x2020202020<<24 | uint64(b[0]) | uint64(b[n>>1])<<8 | uint64(b[n-1])<<16
+	default:
+		return true
+	}
+	return special(w)|w&highs == 0
 }
 
 func appendEscaped(dst []byte, s string) []byte {

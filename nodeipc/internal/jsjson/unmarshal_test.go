@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"reflect"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -172,6 +176,88 @@ func same(t testing.TB, text []byte, typ reflect.Type) {
 	}
 	require.NoError(t, gotErr, "%s into %s", text, typ)
 	require.Equal(t, want.Elem().Interface(), got.Elem().Interface(), "%s into %s", text, typ)
+}
+
+var anyTexts = []string{
+	`{"a":1,"b":{"a":[1,{"c":null}]},"a":"last"}`, `[1,2,3,4,5]`, `[]`, `{}`, ` [ ] `, ` { } `, `[[],{},[{}]]`, `null`, ` true `, `false`, `"x"`, `""`, `{"":""}`,
+	`0`, `-0`, `-0.0`, `0.1`, `-1.5`, `255`, `256`, `-1`, `123456789012345`, `1234567890123456`, `9007199254740993`, `0.000000000000001`, `0.1234567890123456`, `123456.789012345`,
+	`1e5`, `1E+5`, `1e-7`, `1.5e300`, `5e-324`, `1e-400`, `1e400`, `-1e400`, `[1,1e400,2]`, `{"a":1e400,"b":2}`, `{"a":{"b":[1e999]},"c":1e400}`, `1.7976931348623157e308`, `4.35`, `0.3`,
+	`00`, `01`, `-`, `1.`, `.5`, `1e`, `1e+`, `+1`, `1_0`, `0x10`, `NaN`, `Infinity`, `tru`, `truex`, `nul`, `fals`, `[1,]`, `[,1]`, `{"a":1,}`, `{"a"}`, `{"a":}`, `{1:2}`, `[1 2]`, `[`, `{`, `[1`, `{"a":1`, `{"a"`, `"`, `"a`, `"a\"`, `"a\`, ``, ` `, `1 2`, `[]]`,
+	`"\u0041\n\/\"\\"`, `"\ud83d\ude00\ud83d"`, `"\udc00x"`, `"\x"`, `"\u12g4"`, `{"\u0061":1,"a":2}`, `{"\ud800":"\ud800"}`, "\"a\nb\"", "\"\x00\"", "\"\x7f€\u2028😀\"", "{\"€\":\"\xff€\"}", "[\"\xe2\x82\",\"\xed\xa0\x80\",\"ok\"]",
+	"[\xff]", "\ufeff1", `{"type":"Buffer","data":[1,2]}`,
+}
+
+func TestUnmarshalAny(t *testing.T) {
+	for _, text := range anyTexts {
+		sameAny(t, []byte(text))
+	}
+	for _, c := range scanCases {
+		sameAny(t, []byte(c.text))
+	}
+	// Text of any length, cut anywhere.
+	for _, n := range []int{300, 20_000} {
+		text := nested(n, n == 300)
+		sameAny(t, text)
+		for range 100 {
+			sameAny(t, text[:rand.IntN(len(text))])
+		}
+	}
+	strs := []byte(`["` + strings.Repeat("x", 5000) + `","","` + strings.Repeat("y", 3000) + `€","` + strings.Repeat("z", 5000) + `",{"` + strings.Repeat("k", 4096) + `":"` + strings.Repeat(`\n`, 5000) + `"}]`)
+	sameAny(t, strs)
+	sameAny(t, []byte(strings.Repeat("[", 10000)+strings.Repeat("]", 10000)))
+	sameAny(t, []byte(strings.Repeat("[", 10001)+strings.Repeat("]", 10001)))
+	sameAny(t, []byte(strings.Repeat(`{"a":`, 10000)+"1"+strings.Repeat("}", 10000)))
+	sameAny(t, []byte(strings.Repeat(`{"a":`, 10001)+"1"+strings.Repeat("}", 10001)))
+	zero := any(1.0)
+	require.NoError(t, Unmarshal([]byte(`-0.0`), &zero))
+	require.True(t, math.Signbit(zero.(float64)))
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 10000 {
+		bits := math.Float64frombits(r.Uint64())
+		if math.IsNaN(bits) || math.IsInf(bits, 0) {
+			continue
+		}
+		for _, text := range []string{
+			strconv.FormatFloat(bits, 'g', -1, 64), strconv.FormatFloat(bits, 'g', r.IntN(20), 64),
+			strconv.FormatFloat(r.NormFloat64()*1000, 'f', r.IntN(17), 64), strconv.FormatInt(r.Int64()>>r.IntN(64), 10),
+		} {
+			var want, got any
+			require.NoError(t, json.Unmarshal([]byte(text), &want))
+			require.NoError(t, Unmarshal([]byte(text), &got))
+			require.Equal(t, math.Float64bits(want.(float64)), math.Float64bits(got.(float64)), text)
+		}
+	}
+}
+
+// What was decoded stays as it is, though later values come from the same blocks.
+func TestUnmarshalAnyShares(t *testing.T) {
+	var kept []any
+	for i := range 2000 {
+		var v any
+		require.NoError(t, Unmarshal(fmt.Appendf(nil, `{"key%d":["text %d",%d.5,%d]}`, i, i, i, -i), &v))
+		kept = append(kept, v)
+		if i%500 == 0 {
+			runtime.GC()
+		}
+	}
+	for i, v := range kept {
+		require.Equal(t, map[string]any{fmt.Sprint("key", i): []any{fmt.Sprint("text ", i), float64(i) + 0.5, float64(-i)}}, v)
+	}
+}
+
+// A map in use keeps its identity, and a slice its array.
+func TestUnmarshalAnyInPlace(t *testing.T) {
+	m := map[string]any{"a": 1.0}
+	same := m
+	require.NoError(t, Unmarshal([]byte(`{"b":2}`), &m))
+	require.Equal(t, map[string]any{"a": 1.0, "b": 2.0}, same)
+	list := make([]any, 1, 8)
+	old := list
+	require.NoError(t, Unmarshal([]byte(`[5,6]`), &list))
+	require.Equal(t, []any{5.0, 6.0}, old[:2])
+	// An error of depth changes nothing.
+	require.Error(t, Unmarshal([]byte(`{"c":3,"d":`+strings.Repeat("[", 10000)+strings.Repeat("]", 10000)+`}`), &m))
+	require.Len(t, m, 2)
 }
 
 type refuses struct{}
