@@ -6,7 +6,8 @@
 // child_process.fork(SCENARIO, ARGUMENTS, {execPath: COMMAND}), runs the scenario, disconnects, waits for the child to
 // exit with 0, and prints one JSON line: {"ok":true,"scenario":...,...} or {"ok":false,"scenario":...,"error":...}.
 // Exit code 0 or 1. What the child prints goes to stderr. The child inherits the environment, with NODEIPC_SCENARIO
-// set. NODEIPC_COUNT changes how many messages flood and mixed send, NODEIPC_LIMIT the time limit (60 seconds).
+// set. NODEIPC_COUNT changes how many messages flood and mixed send, NODEIPC_SIZE how large those of big and huge are,
+// NODEIPC_LIMIT the time limit (60 seconds).
 //
 // The contract of the child, the same in all scenarios (scenario_child.js is one in JavaScript):
 //
@@ -328,9 +329,9 @@ const scenarios = {
   }),
 
   // 20 messages of 8 MB each way.
-  big: (peer) => bulk(peer, 20, 8 << 20),
+  big: (peer) => bulk(peer, 20, Number(process.env.NODEIPC_SIZE || 8 << 20)),
   // One of 100 MB.
-  huge: (peer) => bulk(peer, 1, 100 << 20),
+  huge: (peer) => bulk(peer, 1, Number(process.env.NODEIPC_SIZE || 100 << 20)),
 
   // As many small messages as fit in one turn, nothing read meanwhile: the child must go on reading although nobody
   // takes its answers.

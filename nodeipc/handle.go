@@ -196,6 +196,9 @@ func sendable(v any) (rc syscall.RawConn, typ HandleType, err error) {
 // keepPath returns what is to be done once v was sent: the file of a unix listener must outlive this end's Close, since
 // the peer now listens there too.
 func keepPath(v any) func() {
+	if h, ok := v.(*Handle); ok {
+		v = h.given
+	}
 	if ln, ok := v.(*net.UnixListener); ok {
 		return func() { ln.SetUnlinkOnClose(false) }
 	}

@@ -10,7 +10,7 @@ type outgoing struct {
 	frame  []byte
 	seq    uint64          // position among the messages of this channel
 	handle syscall.RawConn // or nil
-	sent   func()          // after the handle's frame went out, or nil
+	sent   func()          // once the peer may have the handle, before the caller learns of it; or nil
 	done   func(error)     // on the answer or failure, outside locks; or nil
 
 	begun    bool // a write of it has been tried or is under way: it can no longer be taken back
@@ -18,6 +18,14 @@ type outgoing struct {
 	tries    int
 	finished bool
 	err      error
+}
+
+// left notes that the peer may have the handle. It is called with the channel's mu held.
+func (o *outgoing) left() {
+	if o.sent != nil {
+		o.sent()
+		o.sent = nil
+	}
 }
 
 // How often a handle is sent before we give up, as in Node (lib/internal/child_process.js, MAX_HANDLE_RETRANSMISSIONS).

@@ -76,7 +76,7 @@ func encode(dst []byte, v any) ([]byte, error) {
 	if posted {
 		v = mark.Value
 	}
-	if m, ok := v.(*Message); ok {
+	if m, ok := v.(*Message); ok && m != nil {
 		v = json.RawMessage(m.Data)
 	}
 	if raw, ok := v.(json.RawMessage); ok {
@@ -297,7 +297,8 @@ func (c *Channel) stepBytes(wait bool) error {
 		if buf = c.base[:0]; cap(buf) <= maxSpare {
 			c.spare = buf
 		} else {
-			recycle(&buf)
+			large := buf // only this one may escape: small messages cost no allocation
+			recycle(&large)
 		}
 		c.cur, c.base = nil, nil
 	}
@@ -330,9 +331,6 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 			return nil
 		}
 		return err
-	}
-	if o.tries == 1 && o.sent != nil {
-		c.calls = append(c.calls, o.sent)
 	}
 	c.cur = o.frame[n:]
 	c.base = nil
@@ -413,6 +411,9 @@ func (c *Channel) release(plain []*outgoing) {
 // finish settles the outcome of a message with a handle. mu is held.
 func (c *Channel) finish(o *outgoing, err error) {
 	o.finished, o.err = true, err
+	if o.written {
+		o.left()
+	}
 	if o.done != nil {
 		c.calls = append(c.calls, func() { o.done(err) })
 	}
@@ -454,6 +455,7 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 		c.pump()
 		return err
 	}
+	o.left()
 	o.done = func(err error) {
 		if err != nil {
 			c.log.Warn("nodeipc: an unconfirmed handle failed", "error", err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // A Conn is a stream socket on the runtime's poller. It uses system calls of its own instead of net's methods: a read
 // that may bring descriptors costs one call and no allocation, and a write can be tried without waiting.
 type Conn struct {
-	sock socket
-	rc   syscall.RawConn
+	sock   socket
+	rc     syscall.RawConn
+	closed atomic.Bool
 
 	// The reader's.
 	in     []byte
@@ -75,7 +77,7 @@ func (c *Conn) Read(p []byte) (n int, fds []int, lost bool, err error) {
 	if err == nil && c.inN == 0 || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
 		err = io.EOF
 	}
-	return c.inN, c.fds, c.lost, closedErr(err)
+	return c.inN, c.fds, c.lost, c.closedErr(err)
 }
 
 // TryWrite writes what the socket takes of p at once; ErrAgain means that it did not take all.
@@ -97,7 +99,7 @@ func (c *Conn) wrote(err error) (int, error) {
 	if err == nil {
 		err = c.outErr
 	}
-	return c.outN, closedErr(err)
+	return c.outN, c.closedErr(err)
 }
 
 // send writes until nothing is left, the socket is full or an error came; it reports false when it is full.
@@ -139,7 +141,7 @@ func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 	if sendErr == nil {
 		sendErr = outer
 	}
-	return n, closedErr(sendErr)
+	return n, c.closedErr(sendErr)
 }
 
 func sendRights(fd int, p []byte, hfd int) (int, error) {
@@ -158,15 +160,16 @@ func sendRights(fd int, p []byte, hfd int) (int, error) {
 	}
 }
 
-// WaitWritable waits until the socket may take more.
+// WaitWritable waits until the socket may take more. It has to look before it waits: the poller tells of changes only,
+// and forgets those that came before the waiting began.
 func (c *Conn) WaitWritable() error {
-	first := true
-	return closedErr(c.rc.Write(func(uintptr) bool {
-		if first {
-			first = false
-			return false
+	return c.closedErr(c.rc.Write(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(p, 0)
+		for err == unix.EINTR {
+			n, err = unix.Poll(p, 0)
 		}
-		return true
+		return n > 0 || err != nil
 	}))
 }
 
@@ -177,10 +180,14 @@ func (c *Conn) Interrupt() { c.sock.SetReadDeadline(time.Unix(1, 0)) }
 func (c *Conn) Resume() { c.sock.SetReadDeadline(time.Time{}) }
 
 // Close closes the socket; calls that wait return net.ErrClosed.
-func (c *Conn) Close() error { return c.sock.Close() }
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	return c.sock.Close()
+}
 
-func closedErr(err error) error {
-	if errors.Is(err, os.ErrClosed) {
+// closedErr makes one error of the several that a closed socket gives, some of which package os keeps to itself.
+func (c *Conn) closedErr(err error) error {
+	if err != nil && c.closed.Load() {
 		return net.ErrClosed
 	}
 	return err

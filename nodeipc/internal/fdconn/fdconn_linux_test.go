@@ -1,0 +1,54 @@
+package fdconn
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+)
+
+// Descriptors that this process has no room for are reported, and those that fit are not lost with them.
+func TestLostDescriptors(t *testing.T) {
+	testkit.CheckLeaks(t)
+	a, b := conns(t)
+	_, h := newSocket(t)
+	buf := make([]byte, 10)
+
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	for room := range 3 {
+		var free []int // the lowest numbers that are
+		for range room + 1 {
+			fd, err := unix.Dup(0)
+			require.NoError(t, err)
+			free = append(free, fd)
+		}
+		for _, fd := range free {
+			require.NoError(t, unix.Close(fd))
+		}
+		require.NoError(t, a.rc.Control(func(fd uintptr) {
+			require.NoError(t, h.Control(func(hfd uintptr) {
+				rights := unix.UnixRights(int(hfd), int(hfd), int(hfd))
+				require.NoError(t, unix.Sendmsg(int(fd), []byte("x"), rights, nil, 0))
+			}))
+		}))
+		low := limit
+		low.Cur = uint64(free[room])
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
+		n, fds, lost, err := b.Read(buf)
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.True(t, lost)
+		require.Len(t, fds, room)
+	}
+	_, err := a.TrySendFD([]byte("x"), h)
+	require.NoError(t, err)
+	_, fds := read(t, b, 10)
+	require.Len(t, fds, 1)
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package nodeipc
+
+const raceEnabled = false

@@ -1,0 +1,6 @@
+//go:build race
+
+package nodeipc
+
+// raceEnabled: the race detector allocates, and makes pools forget.
+const raceEnabled = true
