@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -454,10 +455,7 @@ func TestFloodNobodyReceives(t *testing.T) {
 func TestDropOldest(t *testing.T) {
 	testkit.CheckLeaks(t)
 	const n, backlog = 1_000_000, 256 << 10
-	a, b, err := Pipe(&Options{Overflow: DropOldest, Backlog: backlog})
-	require.NoError(t, err)
-	defer a.Close()
-	defer b.Close()
+	a, b := pair(t, &Options{Overflow: DropOldest, Backlog: backlog})
 	ctx := limited(t)
 	most := 0
 	for i := range n {
@@ -475,7 +473,7 @@ func TestDropOldest(t *testing.T) {
 	require.LessOrEqual(t, most, backlog)
 	require.LessOrEqual(t, cap(b.queue.list), 8*backlog/messageOverhead)
 
-	_, err = b.Receive(ctx)
+	_, err := b.Receive(ctx)
 	var dropped *DroppedError
 	require.ErrorAs(t, err, &dropped)
 	require.Greater(t, dropped.Messages, n*9/10)
@@ -927,6 +925,58 @@ func TestDisconnectEndsWaitingCalls(t *testing.T) {
 	for _, line := range all {
 		require.Equal(t, len(big)+2, len(line))
 	}
+}
+
+// What is logged may be sent over the channel that it is about: nothing is logged under a lock.
+func TestLoggerMayUseTheChannel(t *testing.T) {
+	testkit.CheckLeaks(t)
+	p, conn := rawSockets(t)
+	w := tcpWire(t)
+	logger := &channelLogger{ready: make(chan struct{})}
+	c := New(conn, &Options{Logger: slog.New(logger), Overflow: DropOldest, Backlog: 1})
+	defer c.Close()
+	logger.c = c
+	close(logger.ready)
+	logs := func(want string) { // among the answers
+		t.Helper()
+		for !strings.Contains(p.line(), want) {
+		}
+	}
+	for _, test := range []struct{ input, want string }{
+		{ack, "was not sent"},
+		{frame(NetSocket, "1"), "did not arrive"},
+		{"1\n1\n1", "are dropped"},
+		{`{"cmd":"NODE_UNKNOWN"}`, "ignored"},
+	} {
+		p.send(test.input + "\n")
+		logs(test.want)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "h", w.here) })
+	logs("NODE_HANDLE\"")
+	cancel()
+	require.ErrorIs(t, result(), ErrHandleUnconfirmed)
+	for range maxTries - 1 {
+		p.send(nack + "\n")
+		logs("NODE_HANDLE\"")
+	}
+	p.send(nack + "\n")
+	logs("unconfirmed handle failed")
+}
+
+type channelLogger struct {
+	slog.Handler
+	ready chan struct{}
+	c     *Channel
+}
+
+func (l *channelLogger) Enabled(context.Context, slog.Level) bool { return true }
+func (l *channelLogger) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *channelLogger) Handle(ctx context.Context, r slog.Record) error {
+	<-l.ready
+	l.c.ID()
+	l.c.Err()
+	return l.c.Send(context.Background(), r.Message)
 }
 
 func TestAfterClose(t *testing.T) {

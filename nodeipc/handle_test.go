@@ -997,6 +997,28 @@ func TestSendHandleGivenUp(t *testing.T) {
 	p.send(ack + "\n")
 	require.Equal(t, `"after it"`, p.line())
 
+	// Before it is sent, because the socket is full.
+	t.Run("behind a full socket", func(t *testing.T) {
+		p, conn := rawSockets(t)
+		n := fill(t, conn)
+		c := New(conn, nil)
+		defer c.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "never", w.here) })
+		until(t, c, "the frame waits", func() bool { return c.writing && !c.hand.idle() && !c.hand.waiting() })
+		cancel()
+		err := result()
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, ErrHandleUnconfirmed)
+		send(t, c, "after it")
+		for range n {
+			require.Equal(t, "0", p.line())
+		}
+		require.Equal(t, `"after it"`, p.line())
+		require.NoError(t, c.Disconnect(limited(t)))
+		p.end()
+	})
+
 	// After it is sent: the peer may have it, and what follows still waits for the answer.
 	ctx, cancel = context.WithCancel(context.Background())
 	result = outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "sent", w.here) })
@@ -1122,6 +1144,68 @@ func TestHandleClosedBeforeItIsSent(t *testing.T) {
 	require.NoError(t, c.Flush(ctx))
 	require.NoError(t, c.Disconnect(ctx))
 	p.end()
+}
+
+// SendHandle that is given up at any moment: what was sent arrives, what was not does not, in order and with its socket.
+func TestSendHandleShortTimeouts(t *testing.T) {
+	testkit.CheckLeaks(t)
+	a, b := pair(t, nil)
+	w := tcpWire(t)
+	want := inode(t, fdOf(t, w.here))
+	ctx := limited(t)
+	const n = 1000
+	arrived := make(map[int]bool)
+	receiving := outcome(t, "the messages", func() error {
+		last := -1
+		for m, err := range b.Messages(ctx) {
+			if err != nil {
+				return err
+			}
+			var i int
+			if err := m.Decode(&i); err != nil {
+				return err
+			}
+			if i <= last {
+				return fmt.Errorf("%d came after %d", i, last)
+			}
+			if m.Handle == nil != (i%3 != 0) {
+				return fmt.Errorf("%d came with %v", i, m.Handle)
+			}
+			if m.Handle != nil && inode(t, m.Handle.fd) != want {
+				return fmt.Errorf("%d came with another socket", i)
+			}
+			m.Handle.Close()
+			last, arrived[i] = i, true
+		}
+		return nil
+	})
+	outcomes := make(map[int]error)
+	for i := range n {
+		short, cancel := context.WithTimeout(ctx, time.Duration(i%150)*time.Microsecond)
+		if i%3 == 0 {
+			outcomes[i] = a.SendHandle(short, i, w.here)
+		} else {
+			outcomes[i] = a.Send(short, i)
+		}
+		cancel()
+	}
+	require.NoError(t, a.Disconnect(ctx))
+	require.NoError(t, receiving())
+	unconfirmed, never := 0, 0
+	for i, err := range outcomes {
+		switch {
+		case err == nil:
+			require.True(t, arrived[i], "%d was lost", i)
+		case errors.Is(err, ErrHandleUnconfirmed):
+			require.True(t, arrived[i], "%d was lost, as nothing ended before it could be written", i)
+			unconfirmed++
+		default:
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.False(t, arrived[i], "%d was sent although %v", i, err)
+			never++
+		}
+	}
+	t.Logf("%d unconfirmed, %d not sent", unconfirmed, never)
 }
 
 func TestHandleTimeout(t *testing.T) {

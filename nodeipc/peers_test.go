@@ -343,6 +343,26 @@ func (p *rawPeer) close() {
 	p.fds, p.taken = nil, nil
 }
 
+// fill writes lines of 0 until the socket is full, and returns how many.
+func fill(t testing.TB, conn net.Conn) (n int) {
+	t.Helper()
+	rc, err := conn.(*net.UnixConn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, rc.Control(func(fd uintptr) {
+		for {
+			_, err := unix.Write(int(fd), []byte("0\n"))
+			if err == unix.EAGAIN {
+				return
+			}
+			if err != unix.EINTR {
+				require.NoError(t, err)
+				n++
+			}
+		}
+	}))
+	return n
+}
+
 const (
 	ack  = `{"cmd":"NODE_HANDLE_ACK"}`
 	nack = `{"cmd":"NODE_HANDLE_NACK"}`

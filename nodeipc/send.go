@@ -310,11 +310,6 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	c.hand.wrote()
 	c.mu.Unlock()
 	n, err := c.conn.TrySendFD(o.frame, o.handle)
-	if err == fdconn.ErrAgain && wait {
-		if werr := c.conn.WaitWritable(); werr != nil {
-			err = werr
-		}
-	}
 	c.mu.Lock()
 	if c.ended {
 		return nil
@@ -322,6 +317,17 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	if err != nil {
 		if o == c.hand.flight {
 			c.hand.unwrote()
+		} else {
+			c.pending -= len(o.frame) // the peer has answered it unseen
+		}
+		if err == fdconn.ErrAgain && wait {
+			c.mu.Unlock()
+			werr := c.conn.WaitWritable()
+			c.mu.Lock()
+			if c.ended || werr == nil {
+				return nil
+			}
+			return werr
 		}
 		var bad *fdconn.HandleError
 		if errors.As(err, &bad) && !o.finished {

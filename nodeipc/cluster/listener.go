@@ -42,11 +42,11 @@ func (w *Worker) Listen(ctx context.Context, network, address string) (net.Liste
 	q.Act = "queryServer"
 	o, err := w.ask(ctx, func(seq int64) any { q.Seq = seq; return q }, s)
 	if err != nil {
-		if o != nil { // otherwise the index is in use until the reply comes
+		if o != nil { // refused; otherwise the index is in use until the reply comes
 			w.freeIndex(q)
-		}
-		if errno := syscall.Errno(0); errors.As(err, &errno) {
-			err = os.NewSyscallError("bind", errno)
+			if errno := syscall.Errno(0); errors.As(err, &errno) {
+				err = os.NewSyscallError("bind", errno)
+			}
 		}
 		return fail(err)
 	}
@@ -90,6 +90,9 @@ func resolve(ctx context.Context, network, address string) (*query, error) {
 	}
 	text, flags := host, 0 // an address stays as it was typed: its text is part of the key
 	ip, err := netip.ParseAddr(host)
+	if err == nil && (network == "tcp4" && !ip.Is4() || network == "tcp6" && !ip.Is6()) {
+		return nil, &net.AddrError{Err: "no suitable address found", Addr: host} // as package net says
+	}
 	if err != nil {
 		ips, err := net.DefaultResolver.LookupNetIP(ctx, kind, host)
 		if err != nil {
@@ -117,6 +120,10 @@ func (w *Worker) takeIndex(q *query) error {
 		return errors.New("the primary has asked this worker to disconnect")
 	}
 	set := w.indexes[q.indexKey()]
+	if set != nil && q.Port != 0 {
+		// Any primary would refuse it, but one of Node 22 or later without scheduling forgets our first listener over it.
+		return os.NewSyscallError("bind", syscall.EADDRINUSE)
+	}
 	if set == nil {
 		set = &indexSet{}
 		w.indexes[q.indexKey()] = set

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -135,18 +137,19 @@ func (w *Worker) Disconnect(ctx context.Context) error {
 		shares = append(shares, s)
 	}
 	w.mu.Unlock()
+	slices.SortFunc(shares, func(a, b *share) int { return cmp.Compare(a.query.Seq, b.query.Seq) }) // as they were opened
 	for _, s := range shares {
 		s.Close()
 	}
 	if !asked {
-		if _, err := w.ask(ctx, func(seq int64) any { return &note{Act: "exitedAfterDisconnect", Seq: seq} }, nil); err != nil {
+		if _, err := w.ask(ctx, func(seq int64) any { return &note{Cmd: cmdCluster, Act: "exitedAfterDisconnect", Seq: seq} }, nil); err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
 			return fmt.Errorf("cluster: disconnect: %w", err)
 		}
 	}
-	if err := w.ch.Disconnect(ctx); err != nil {
+	if err := w.ch.Disconnect(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("cluster: disconnect: %w", err)
 	}
 	return nil
@@ -189,7 +192,8 @@ func (w *Worker) answered(o *order, h *nodeipc.Handle) bool {
 	r := w.pending[*o.Ack]
 	delete(w.pending, *o.Ack)
 	granted := r != nil && r.share != nil && o.err() == nil
-	if granted && !r.gone {
+	gone := r != nil && r.gone // what becomes of r is decided with its leaving pending
+	if granted && !gone {
 		r.share.key, r.share.handle = o.Key, h
 		w.shares[o.Key] = r.share
 		h = nil
@@ -200,7 +204,7 @@ func (w *Worker) answered(o *order, h *nodeipc.Handle) bool {
 	}
 	h.Close()
 	switch {
-	case !r.gone:
+	case !gone:
 		r.reply <- o
 	case r.share != nil: // Listen gave up meanwhile
 		if granted {
@@ -269,29 +273,34 @@ func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share)
 	seq := w.nextSeq()
 	w.pending[seq] = r
 	w.mu.Unlock()
-	// forget ends the waiting; it reports false when the reply has just come.
+	// forget ends the waiting; it reports false when the reply, or the end of the channel, has just come.
 	forget := func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		r.gone = true
-		return w.pending[seq] != nil
+		r.gone = w.pending[seq] != nil
+		return r.gone
 	}
-	if err := w.ch.Send(ctx, nodeipc.Internal{Value: message(seq)}); err != nil {
+	if err := w.ch.Send(ctx, nodeipc.Internal{Value: message(seq)}); err != nil { // nothing was sent
 		w.mu.Lock()
 		delete(w.pending, seq)
 		w.mu.Unlock()
+		if s != nil {
+			w.freeIndex(s.query)
+		}
 		return nil, err
 	}
-	select {
-	case o := <-r.reply:
-		return o, o.err()
-	case <-w.ch.Done():
-		return nil, nodeipc.ErrDisconnected
-	case <-ctx.Done():
-		if !forget() {
-			o := <-r.reply
+	cancelled := ctx.Done()
+	for {
+		select {
+		case o := <-r.reply:
 			return o, o.err()
+		case <-w.ch.Done():
+			return nil, nodeipc.ErrDisconnected
+		case <-cancelled:
+			if forget() {
+				return nil, ctx.Err()
+			}
+			cancelled = nil
 		}
-		return nil, ctx.Err()
 	}
 }

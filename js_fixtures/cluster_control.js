@@ -1,0 +1,135 @@
+// A cluster primary, and its Node workers, that do what they are told: for the tests of package cluster.
+//
+//   node cluster_control.js GO_WORKER
+//
+// Reads a command from each line of stdin and writes an event to each line of stdout, JSON both:
+//
+//   {"do":"fork","kind":"node","env":{...}}       -> {"event":"forked","worker":1}; kind "go" starts GO_WORKER
+//   {"do":"send","worker":1,"message":{...}}      a message for that worker
+//   {"do":"disconnect","worker":1}                -> {"event":"disconnecting","worker":1}, then what comes of it
+//   {"do":"flood","worker":1,"count":n,"pad":p}   sends [0,pad] to [n-1,pad], as fast as it goes -> {"event":"flooded",...}
+//   {"do":"stream","worker":1,"count":n}          sends {"echo":0} and on, and checks that [0] and on come back in order
+//                                                 -> {"event":"streamed",...}
+//   the worker's events                           -> {"event":"online"|"listening"|"disconnect"|"exit"|"error"|"message",
+//                                                     "worker":1,...}
+//
+// When stdin ends it kills its workers and exits. A worker answers {"do":...,"re":n} of the test with {"re":n,...}:
+//
+//   {"do":"listen","name":"a","network":"tcp","host":"127.0.0.1","port":0}   serves HTTP: {"address":"127.0.0.1:4711"} or
+//                                                                            {"error":"EADDRINUSE","text":...}
+//   {"do":"close","name":"a"}    {"closed":true}
+//   {"do":"release"}             requests for /hold, of which each is told by {"held":true}, get their answers
+//   {"do":"disconnect"}          cluster.worker.disconnect()
+//   {"echo":x}                   [x]
+//
+// and an HTTP request with "<kind> <worker id> <name>\n". The Go worker in nodeipc/cluster's tests does the same.
+// Ran on Node 12, 20 and 26.
+'use strict';
+
+const cluster = require('cluster');
+const http = require('http');
+const readline = require('readline');
+const { forkGo } = require('../lib');
+
+if (cluster.isMaster) primary(process.argv[2]);
+else worker();
+
+function primary(binary) {
+  const workers = {}; // cluster.workers forgets those that disconnect
+  const tell = (event, worker, more) => process.stdout.write(JSON.stringify(Object.assign({ event, worker: worker.id }, more)) + '\n');
+  cluster.setupMaster({ stdio: ['ignore', 2, 2, 'ipc'] }); // stdout is for the events
+
+  const commands = {
+    fork({ kind, env }) {
+      const worker = kind === 'go' ? forkGo(cluster, binary, env) : cluster.fork(env);
+      workers[worker.id] = worker;
+      worker.on('online', () => tell('online', worker));
+      worker.on('listening', (address) => tell('listening', worker, { address }));
+      worker.on('message', (message) => { if (!worker.streaming) tell('message', worker, { message }); });
+      worker.on('error', (err) => tell('error', worker, { message: String(err) }));
+      worker.on('disconnect', () => tell('disconnect', worker, { exitedAfterDisconnect: worker.exitedAfterDisconnect }));
+      worker.on('exit', (code, signal) => {
+        tell('exit', worker, { code, signal, exitedAfterDisconnect: worker.exitedAfterDisconnect });
+      });
+      tell('forked', worker);
+    },
+    send: ({ worker, message }) => workers[worker].send(message),
+    disconnect({ worker }) {
+      workers[worker].disconnect();
+      tell('disconnecting', workers[worker]);
+    },
+    flood({ worker, count, pad }) {
+      const to = workers[worker];
+      let next = 0;
+      const burst = () => {
+        const end = Math.min(next + 1000, count);
+        while (next < end - 1) to.send([next++, pad]);
+        // The callback comes when it is with the kernel: what waits here stays little.
+        to.send([next++, pad], () => { if (next < count) setImmediate(burst); else tell('flooded', to); });
+      };
+      burst();
+    },
+    stream({ worker, count }) {
+      const to = workers[worker];
+      to.streaming = true;
+      let back = 0;
+      to.on('message', function take(m) {
+        const ok = Array.isArray(m) && m[0] === back;
+        if (ok && ++back < count) return;
+        to.removeListener('message', take);
+        to.streaming = false;
+        tell('streamed', to, ok ? {} : { error: `${JSON.stringify(m)} came after ${back} messages` });
+      });
+      let next = 0;
+      const burst = () => {
+        for (const end = Math.min(next + 20, count); next < end; next++) to.send({ echo: next });
+        if (next < count) setImmediate(burst);
+      };
+      burst();
+    },
+  };
+  readline.createInterface({ input: process.stdin })
+    .on('line', (line) => {
+      const command = JSON.parse(line);
+      commands[command.do](command);
+    })
+    .on('close', () => {
+      for (const id of Object.keys(workers)) workers[id].process.kill('SIGKILL');
+      process.exit(0);
+    });
+}
+
+function worker() {
+  const servers = {};
+  let held = [];
+  const serve = (name) => (req, res) => {
+    res.setHeader('Connection', 'close');
+    const answer = () => res.end(`node ${cluster.worker.id} ${name}\n`);
+    if (req.url !== '/hold') return answer();
+    held.push(answer);
+    process.send({ held: true });
+  };
+  const commands = {
+    listen({ name, network, host, port }, done) {
+      const where = { port };
+      if (host) where.host = host;
+      if (network === 'tcp6') where.ipv6Only = true;
+      servers[name] = http.createServer(serve(name))
+        .on('error', (err) => done({ error: err.code, text: err.message }))
+        .listen(where, () => {
+          const a = servers[name].address();
+          done({ address: (a.address.includes(':') ? `[${a.address}]` : a.address) + ':' + a.port });
+        });
+    },
+    close: ({ name }, done) => servers[name].close(() => done({ closed: true })),
+    release() {
+      for (const answer of held) answer();
+      held = [];
+    },
+    disconnect: () => cluster.worker.disconnect(),
+  };
+  process.on('message', (m) => {
+    if ('echo' in m) process.send([m.echo]);
+    else commands[m.do](m, (answer) => process.send(Object.assign({ re: m.re }, answer)));
+  });
+}
