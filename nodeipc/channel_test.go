@@ -536,6 +536,7 @@ func TestPauseReading(t *testing.T) {
 	sent := outcome(t, "the sends", func() error {
 		for i := range n {
 			if err := a.Send(context.Background(), []any{i, pad}); err != nil {
+				t.Errorf("message %d: %v", i, err)
 				return err
 			}
 			accepted.Add(1)

@@ -43,9 +43,14 @@ func ended(t testing.TB, done <-chan struct{}, what string) {
 	select {
 	case <-done:
 	case <-time.After(patience):
-		buf := make([]byte, 1<<20)
-		t.Fatalf("waited %v for %s\n%s", patience, what, buf[:runtime.Stack(buf, true)])
+		t.Fatalf("waited %v for %s\n%s", patience, what, goroutines())
 	}
+}
+
+// goroutines tells where everybody is.
+func goroutines() []byte {
+	buf := make([]byte, 1<<20)
+	return buf[:runtime.Stack(buf, true)]
 }
 
 // outcome runs f elsewhere and returns how to wait for its result.
@@ -75,7 +80,7 @@ func until(t testing.TB, c *Channel, what string, state func() bool) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v until %s", patience, what)
+			t.Fatalf("waited %v until %s\n%s", patience, what, goroutines())
 		}
 		time.Sleep(100 * time.Microsecond)
 	}

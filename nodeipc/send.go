@@ -163,7 +163,10 @@ func (c *Channel) admit(ctx context.Context, posted bool) error {
 			}
 			return nil
 		}
-		c.pump()
+		if c.canWrite() {
+			c.pump() // without mu at times: what we wait for may have come
+			continue
+		}
 		c.standbyNow()
 		if err := c.wait(ctx); err != nil {
 			return err

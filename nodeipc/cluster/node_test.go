@@ -73,6 +73,36 @@ func TestSharesAddressWithNodeWorker(t *testing.T) {
 	}
 }
 
+// tcp6 is for IPv6 only, as in package net, under either scheduling policy.
+func TestIPv6Only(t *testing.T) {
+	if ln, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skip("no IPv6 here:", err)
+	} else {
+		ln.Close()
+	}
+	for _, policy := range []string{"rr", "none"} {
+		t.Run(policy, func(t *testing.T) {
+			testkit.CheckLeaks(t)
+			p := startPrimary(t, "NODE_CLUSTER_SCHED_POLICY="+policy)
+			w := p.fork("go", "agent")
+			for _, host := range []string{"", "::"} {
+				for network, works := range map[string]bool{"tcp": true, "tcp6": false} {
+					addr := w.listen(network, network, host, 0)
+					require.Equal(t, map[string]int{w.says(network): 3}, served(t, dialable(addr), 3))
+					conn, err := net.Dial("tcp", strings.Replace(addr, "[::]", "127.0.0.1", 1))
+					if works {
+						require.NoError(t, err)
+						conn.Close()
+					} else {
+						require.ErrorIs(t, err, syscall.ECONNREFUSED)
+					}
+					w.close(network)
+				}
+			}
+		})
+	}
+}
+
 // dialable makes an address of a listener one that can be dialled.
 func dialable(addr string) string {
 	addr = strings.Replace(addr, "[::]", "[::1]", 1)
