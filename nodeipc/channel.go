@@ -34,10 +34,12 @@ type Channel struct {
 	fds   []int      // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
 	batch []*Message // messages of the current read
 	slab  []Message  // where small messages are cut from, all of one block
+	used  int        // bytes of input since the last message that was delivered
 
-	mu    sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
-	calls []func()   // callbacks to be made, and lines to be logged, after unlock
-	wake  chan struct{}
+	mu      sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
+	calls   []func()   // callbacks to be made, and lines to be logged, after unlock
+	inCalls int        // goroutines that make callbacks
+	wake    chan struct{}
 
 	// Reading.
 	reading     bool
@@ -57,6 +59,7 @@ type Channel struct {
 	cur, base   []byte // what the writing goroutine has of the former, and its beginning
 	writing     bool   // a goroutine writes, and takes along what is added to out
 	pending     int    // bytes accepted and not with the kernel yet
+	answers     answers
 	seq         uint64 // messages accepted
 	seqOut      uint64 // messages that went to out
 	outTotal    int64  // bytes that went to out so far, and
@@ -295,11 +298,19 @@ func (c *Channel) wakeReader() {
 // unlock unlocks mu and then makes the callbacks that are due.
 func (c *Channel) unlock() {
 	calls := c.calls
+	if calls == nil {
+		c.mu.Unlock()
+		return
+	}
 	c.calls = nil
+	c.inCalls++
 	c.mu.Unlock()
 	for _, f := range calls {
 		f()
 	}
+	c.mu.Lock()
+	c.inCalls--
+	c.unlock() // they may have given rise to more
 }
 
 // armStandby sees to it that somebody reads soon although the caller, who may have read until now, leaves.
@@ -431,7 +442,7 @@ func (c *Channel) end(err error) {
 	for _, o := range c.hand.clear() {
 		c.finish(o, c.endOf(o))
 	}
-	c.out, c.spare = nil, nil
+	c.out, c.spare, c.answers = nil, nil, answers{}
 	if !c.reading {
 		c.dropFDs()
 	}
@@ -545,6 +556,14 @@ type messageQueue struct {
 	handles int
 }
 
+// answers counts the bytes, among those pending, that the peer's messages gave rise to. The program's own do not count
+// here: they may be many at any time.
+type answers struct {
+	queued, out, cur int // behind a handle, in out, in cur
+}
+
+func (a *answers) tooMany() bool { return a.queued+a.out+a.cur > maxReplies }
+
 // What a queued message costs beside its data.
 const messageOverhead = 48
 
@@ -558,7 +577,7 @@ func (q *messageQueue) push(m *Message) {
 		q.list, q.head = q.list[:n], 0
 	}
 	q.list = append(q.list, m)
-	q.bytes += len(m.Data) + messageOverhead
+	q.bytes += m.cost + messageOverhead
 	if m.Handle != nil {
 		q.handles++
 	}
@@ -568,7 +587,7 @@ func (q *messageQueue) pop() *Message {
 	m := q.list[q.head]
 	q.list[q.head] = nil
 	q.head++
-	q.bytes -= len(m.Data) + messageOverhead
+	q.bytes -= m.cost + messageOverhead
 	if m.Handle != nil {
 		q.handles--
 	}

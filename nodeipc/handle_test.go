@@ -166,7 +166,7 @@ func TestHandleTypesToNode(t *testing.T) {
 			require.NoError(t, p.SendHandle(ctx, map[string]any{"n": i, "as": "server"}, h))
 			require.NoError(t, ln.Close()) // only Node listens from here on, and at the path, if there is one
 			require.Equal(t, fmt.Sprintf(`{"n":%d,"is":"%s"}`, i, test.is), text(t, p.Channel))
-			require.Equal(t, fmt.Sprintf("server %d\n", i), dialled(t, ln.Addr(), ""))
+			require.Equal(t, fmt.Sprintf("server %d\n", i), dialled(t, ln.Addr()))
 		})
 	}
 	send(t, p.Channel, map[string]any{"n": 100})
@@ -260,7 +260,7 @@ func TestHandlePassedOn(t *testing.T) {
 	require.NoError(t, to.SendHandle(ctx, map[string]any{"n": 1, "as": "socket"}, m.Handle))
 	require.Equal(t, `{"n":1,"is":"Socket"}`, text(t, to.Channel))
 	require.NoError(t, m.Handle.Close())
-	require.Equal(t, "socket 1\n", conversation(t, far, ""))
+	require.Equal(t, "socket 1\n", all(t, far))
 	require.ErrorIs(t, to.SendHandle(ctx, 1, m.Handle), ErrNoHandle)
 }
 
@@ -296,7 +296,7 @@ func TestUnixListenerKeepsItsPath(t *testing.T) {
 		_, err = io.WriteString(conn, "served")
 		return err
 	})
-	require.Equal(t, "served", dialled(t, ln.Addr(), ""))
+	require.Equal(t, "served", dialled(t, ln.Addr()))
 	require.NoError(t, serving())
 	require.NoError(t, got.Close())
 	require.True(t, exists(path), "it belongs to whoever made it")
@@ -1281,7 +1281,7 @@ func TestDisconnectAfterHandle(t *testing.T) {
 	require.NoError(t, p.Disconnect(ctx))
 	require.NoError(t, <-answered)
 	require.NoError(t, w.here.Close())
-	require.Equal(t, "for the socket", conversation(t, w.there, ""))
+	require.Equal(t, "for the socket", all(t, w.there))
 	p.wait()
 	require.Equal(t, 5, p.cmd.ProcessState.ExitCode())
 }

@@ -13,6 +13,8 @@ type outgoing struct {
 	sent   func()          // once the peer may have the handle, before the caller learns of it; or nil
 	done   func(error)     // on the answer or failure, outside locks; or nil
 
+	posted bool // sent as an answer, which does not wait
+
 	begun    bool // a write of it has been tried or is under way: it can no longer be taken back
 	written  bool
 	tries    int

@@ -31,6 +31,7 @@ func (c *Channel) dispatch() error {
 		if !ok {
 			break
 		}
+		c.used += len(line) + 1
 		if c.in.max >= 0 && len(line) > c.in.max {
 			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(line), c.in.max)
 		}
@@ -69,6 +70,7 @@ func (c *Channel) newMessage(line []byte, ascii bool) *Message {
 		c.slab = c.slab[1:]
 	}
 	m.Data = line
+	m.cost, c.used = c.used, 0
 	m.seal(ascii)
 	return m
 }
@@ -146,6 +148,7 @@ func (c *Channel) handleFrame(line []byte) error {
 	if info.Cmd != "" {
 		c.toInternal(m)
 	} else {
+		m.cost, c.used = c.used, 0
 		m.seal(info.ASCII)
 		c.batch = append(c.batch, m)
 	}
@@ -159,9 +162,10 @@ func (c *Channel) reply(frame string) error {
 	if c.ended || c.werr != nil {
 		return nil // nobody to answer
 	}
-	if c.pending > maxReplies {
+	if c.answers.tooMany() {
 		return opError("answer", ErrPeerNotReading)
 	}
+	c.answers.out += len(frame)
 	c.out = append(c.out, frame...)
 	c.outTotal += int64(len(frame))
 	c.pending += len(frame)
@@ -186,6 +190,7 @@ func (c *Channel) answered(ack bool) {
 	if !ack {
 		if c.hand.again() {
 			c.pending += len(o.frame)
+			c.stopTimer()
 			return
 		}
 		err = opErrorf("send handle", "%w, sent %d times", ErrHandleNotReceived, o.tries)

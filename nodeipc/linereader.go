@@ -35,7 +35,11 @@ func (r *lineReader) move() {
 	part := r.buf[r.start:r.end]
 	size := blockSize
 	if len(part) > blockSize/2 {
-		size = max(2*len(part), r.hint) + minRead
+		size = 2 * len(part)
+		if 4*len(part) >= r.hint { // otherwise it is of another kind
+			size = max(size, r.hint)
+		}
+		size += minRead
 	}
 	buf := make([]byte, size)
 	copy(buf, part)

@@ -19,7 +19,8 @@ type Message struct {
 	// or the garbage collector finds it.
 	Handle *Handle
 
-	sum uint64 // of Data when it was found to be valid and no internal message
+	cost int    // bytes of input that are kept alive with it, and no other message accounts for
+	sum  uint64 // of Data when it was found to be valid and no internal message
 }
 
 var seed = maphash.MakeSeed()

@@ -116,10 +116,17 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, text []byte, posted 
 	size := len(text) + 1
 	c.pending += size
 	c.seq++
+	posted = posted || c.exempt()
 	if !c.hand.idle() {
 		frame := append(make([]byte, 0, size), text...)
-		c.hand.put(&outgoing{frame: append(frame, '\n'), seq: c.seq})
+		c.hand.put(&outgoing{frame: append(frame, '\n'), seq: c.seq, posted: posted})
+		if posted {
+			c.answers.queued += size
+		}
 		return nil
+	}
+	if posted {
+		c.answers.out += size
 	}
 	c.seqOut = c.seq
 	c.outTotal += int64(size)
@@ -157,8 +164,8 @@ func (c *Channel) admit(ctx context.Context, posted bool) error {
 			return ErrDisconnected
 		case c.pending < maxPending:
 			return nil
-		case posted || c.dispatching:
-			if c.pending > maxReplies {
+		case posted || c.exempt():
+			if c.answers.tooMany() {
 				return opError("send", ErrPeerNotReading)
 			}
 			return nil
@@ -173,6 +180,10 @@ func (c *Channel) admit(ctx context.Context, posted bool) error {
 		}
 	}
 }
+
+// exempt reports whether a callback is being made: what is sent by it must not wait, because the goroutine that makes it
+// may be the one that reads. (What others send meanwhile does not wait either.)
+func (c *Channel) exempt() bool { return c.dispatching || c.inCalls > 0 }
 
 // burst reports whether the present message follows so closely on another that more can be expected.
 func (c *Channel) burst() bool {
@@ -218,6 +229,9 @@ func (c *Channel) Flush(ctx context.Context) error {
 			return nil
 		}
 		if c.ended {
+			if !c.lost() {
+				return nil // only answers of ours are not written
+			}
 			return c.endError()
 		}
 		if c.canWrite() {
@@ -248,6 +262,7 @@ func (c *Channel) pump() {
 			return
 		}
 	}
+	c.notify() // what went out may have made room for a Send that waits
 	go c.drain()
 }
 
@@ -284,6 +299,7 @@ func (c *Channel) step(wait bool) bool {
 func (c *Channel) stepBytes(wait bool) error {
 	if len(c.cur) == 0 {
 		c.cur, c.base, c.out, c.spare = c.out, c.out, c.spare, nil
+		c.answers.cur, c.answers.out = c.answers.out, 0
 	}
 	buf := c.cur
 	c.mu.Unlock()
@@ -304,6 +320,7 @@ func (c *Channel) stepBytes(wait bool) error {
 			recycle(&large)
 		}
 		c.cur, c.base = nil, nil
+		c.answers.cur = 0
 	}
 	return err
 }
@@ -365,6 +382,7 @@ func (c *Channel) writeFailed(err error) {
 	for _, o := range c.hand.clear() {
 		c.finish(o, c.endOf(o))
 	}
+	c.answers = answers{}
 	c.wakeReader()
 }
 
@@ -396,12 +414,16 @@ func (c *Channel) handleLate(o *outgoing, tries int) {
 
 // landed ends the flight of o and lets what waited behind it go. mu is held; the caller sees to it that pump follows.
 func (c *Channel) landed(o *outgoing, err error) {
+	c.stopTimer()
+	c.finish(o, err)
+	c.release(c.hand.next())
+}
+
+func (c *Channel) stopTimer() {
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	c.finish(o, err)
-	c.release(c.hand.next())
 }
 
 // release lets messages go that waited behind a handle. mu is held.
@@ -411,6 +433,10 @@ func (c *Channel) release(plain []*outgoing) {
 		c.outTotal += int64(len(p.frame))
 		c.userTotal = c.outTotal
 		c.seqOut = p.seq
+		if p.posted {
+			c.answers.queued -= len(p.frame)
+			c.answers.out += len(p.frame)
+		}
 	}
 	if c.hand.idle() {
 		c.seqOut = c.seq
@@ -420,6 +446,10 @@ func (c *Channel) release(plain []*outgoing) {
 // finish settles the outcome of a message with a handle. mu is held.
 func (c *Channel) finish(o *outgoing, err error) {
 	o.finished, o.err = true, err
+	if o.posted {
+		o.posted = false
+		c.answers.queued -= len(o.frame)
+	}
 	if o.written {
 		o.left()
 	}
@@ -461,6 +491,7 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	if plain, ok := c.hand.withdraw(o); ok {
 		c.pending -= len(o.frame)
 		c.release(plain)
+		c.notify() // there is room
 		c.pump()
 		return err
 	}
@@ -487,6 +518,8 @@ func (c *Channel) QueueHandle(v, h any, done func(error)) error {
 	if err := c.admit(context.Background(), true); err != nil {
 		return err
 	}
+	o.posted = true
+	c.answers.queued += len(o.frame)
 	c.launch(o)
 	return nil
 }
