@@ -77,7 +77,8 @@ type Channel struct {
 	err     error // why, once ended
 	werr    error // the first write error, or what was lost unwritten at the end
 	timer   *time.Timer
-	alarmed bool // the alarm knows this channel
+	lateAt  int64 // when the answer to the handle in flight is late
+	alarmed bool  // the alarm knows this channel
 }
 
 const lostFD = -1
@@ -145,6 +146,7 @@ func (c *Channel) receive(ctx context.Context, watched bool) (*Message, error) {
 	c.batchOn = !c.queue.empty()
 	if c.paused && c.queue.bytes <= c.opts.Backlog/2 && c.queue.handles <= maxHandles/2 {
 		c.paused = false
+		c.lateAt = now() + int64(c.opts.HandleTimeout)
 		c.notify()
 	}
 	c.armStandby()

@@ -16,7 +16,8 @@ const (
 // Connect opens the channel to the process that started this one, as named by NODE_CHANNEL_FD. It unsets that variable,
 // NODE_CHANNEL_SERIALIZATION_MODE and NODE_UNIQUE_ID, as Node does, so that processes started later do not take a
 // channel for theirs that is not; for the same reason call it early. Without a channel, and in a second call, the error
-// is ErrNoChannel: a program may go on alone then.
+// is ErrNoChannel: a program may go on alone then. A worker of a cluster calls cluster.Join instead: with Connect the
+// primary never sees it online.
 //
 // A program started by child_process.fork with the option execPath finds Node's own arguments before its own, since
 // fork runs [execPath, ...execArgv, module, ...args]: flag.Parse stops at the module. Pass execArgv: [] and skip an

@@ -63,7 +63,8 @@
 // # Order, buffering and the end
 //
 // A Send on a quiet channel has written its message when it returns. In a burst, and while messages that arrived
-// together are being handled, messages are written together, within 100 µs. Nobody has to receive for the channel to
+// together are being handled, messages are written together, within 100 µs: before the process exits, call Close,
+// Disconnect or Flush. (os.Exit and log.Fatal run no deferred Close.) Nobody has to receive for the channel to
 // work: acknowledgements, internal messages and the end are noticed by a standby goroutine. What arrives and is not
 // received waits, up to Options.Backlog bytes; then reading pauses, which makes the peer's sends wait in turn.
 //

@@ -11,7 +11,7 @@ import (
 // *ProtocolError, a *DroppedError, or the error of a context.
 var (
 	// ErrNoChannel: this process was not started with an IPC channel, or Connect has already taken it.
-	ErrNoChannel = errors.New("nodeipc: no channel: not started by Node's child_process (NODE_CHANNEL_FD is not set), or already connected")
+	ErrNoChannel = errors.New("nodeipc: no channel (NODE_CHANNEL_FD is not set): start this program from Node with fork, or with spawn and 'ipc' in stdio; or Connect was called before")
 	// ErrDisconnected: the channel has ended, or Disconnect was called. It also is net.ErrClosed.
 	ErrDisconnected error = closedError("nodeipc: channel is disconnected")
 	// ErrClosed: Close was called on this end. It also is net.ErrClosed.

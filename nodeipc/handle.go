@@ -167,6 +167,9 @@ func sendable(v any) (rc syscall.RawConn, typ HandleType, err error) {
 	if c, ok := v.(*tls.Conn); ok {
 		return nil, "", opErrorf(op, "%w: a *tls.Conn has its keys here; send the connection below it (NetConn: %T) before the handshake", ErrHandleKind, c.NetConn())
 	}
+	if v == nil {
+		return nil, "", opErrorf(op, "%w: the handle is nil; a message without one takes Send", ErrHandleKind)
+	}
 	c, ok := v.(syscall.Conn)
 	if !ok {
 		return nil, "", opErrorf(op, "%w: a %T gives no access to its socket; send the net.Conn, net.Listener or *os.File that it wraps", ErrHandleKind, v)

@@ -1250,6 +1250,28 @@ func TestHandleTimeoutIsForOneAnswer(t *testing.T) {
 	require.NoError(t, c.Err())
 }
 
+// An answer that has come, but waits behind messages that nobody receives, is not late; nor is it in the moment after.
+func TestHandleTimeoutWhenNobodyReceives(t *testing.T) {
+	testkit.CheckLeaks(t)
+	const limit = 100 * time.Millisecond
+	for i := range 5 {
+		c, p := raw(t, &Options{HandleTimeout: limit, Backlog: 1})
+		w := tcpWire(t)
+		p.send("1\n2\n")
+		until(t, c, "reading pauses", func() bool { return c.paused })
+		answered := make(chan error, 1)
+		require.NoError(t, c.QueueHandle("h", w.here, func(err error) { answered <- err }))
+		require.Equal(t, frame(NetSocket, `"h"`), p.line())
+		p.handle()
+		p.send(ack + "\n")
+		time.Sleep(2*limit - time.Duration(1+i)*time.Millisecond) // longer than the peer may take, and once more almost so
+		require.Equal(t, "1", text(t, c))
+		require.Equal(t, "2", text(t, c))
+		require.NoError(t, <-answered)
+		require.NoError(t, c.Disconnect(limited(t)))
+	}
+}
+
 // Two peers that send a handle at the same time, with nobody receiving: each answers while it waits.
 func TestHandlesBothWaysNobodyReceives(t *testing.T) {
 	testkit.CheckLeaks(t)

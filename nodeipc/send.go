@@ -367,6 +367,7 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	c.userTotal = c.outTotal
 	if d := c.opts.HandleTimeout; d > 0 && !o.finished {
 		tries := o.tries
+		c.lateAt = now() + int64(d)
 		c.timer = time.AfterFunc(d, func() { c.handleLate(o, tries) })
 	}
 	return nil
@@ -398,18 +399,22 @@ func (c *Channel) endOf(o *outgoing) error {
 }
 
 // handleLate ends the channel unless the handle was answered. An answer that waits unread because nobody receives is
-// not late.
+// not late: the time begins anew when reading goes on.
 func (c *Channel) handleLate(o *outgoing, tries int) {
 	c.mu.Lock()
 	defer c.unlock()
 	if o.finished || o.tries != tries || c.ended {
 		return
 	}
+	left := time.Duration(c.lateAt - now())
 	if c.paused {
-		c.timer = time.AfterFunc(c.opts.HandleTimeout, func() { c.handleLate(o, tries) })
-	} else {
-		c.end(opErrorf("send handle", "%w (%v)", ErrHandleTimeout, c.opts.HandleTimeout))
+		left = c.opts.HandleTimeout
 	}
+	if left > 0 {
+		c.timer = time.AfterFunc(left, func() { c.handleLate(o, tries) })
+		return
+	}
+	c.end(opErrorf("send handle", "%w (%v)", ErrHandleTimeout, c.opts.HandleTimeout))
 }
 
 // landed ends the flight of o and lets what waited behind it go. mu is held; the caller sees to it that pump follows.

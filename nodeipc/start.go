@@ -11,7 +11,7 @@ import (
 // or anything else that speaks the protocol. It stays the caller's: set Env, Dir, ExtraFiles, Stdout, Cancel and
 // WaitDelay before, call cmd.Wait after. A nil Env means the environment of this process, as in os/exec. The channel
 // becomes the file after the caller's ExtraFiles, which keep their numbers. When the process ends the channel
-// disconnects; when the channel is closed a Node process that does nothing else ends.
+// disconnects. A Node process that listens for messages does not end before the channel does: Disconnect before Wait.
 func Start(cmd *exec.Cmd, opts *Options) (*Channel, error) {
 	p, err := Prepare(cmd, opts)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Parent starts the command of its arguments, a Node script as a rule, as a child with a channel, and greets it:
 //
-//	go run ./examples/parent node child.js
+//	go run ./examples/parent node examples/demo/child.js
 package main
 
 import (

@@ -162,6 +162,7 @@ type share struct {
 	mu     sync.Mutex
 	more   sync.Cond
 	conns  []*nodeipc.Handle
+	ready  int // how many of conns Accept may return while the listener is open
 	closed bool
 
 	shared net.Listener // under scheduling None the socket itself
@@ -203,7 +204,7 @@ func (s *share) open(o *order) error {
 	return nil
 }
 
-// push queues a connection for Accept; it reports false when the listener is closed.
+// push queues a connection for Accept, which gets it after told; it reports false when the listener is closed.
 func (s *share) push(h *nodeipc.Handle) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,8 +212,16 @@ func (s *share) push(h *nodeipc.Handle) bool {
 		return false
 	}
 	s.conns = append(s.conns, h)
-	s.more.Signal()
 	return true
+}
+
+// told lets Accept return the connection that was pushed last, now that the primary has been told: what the program
+// sends on account of it comes after the answer, as with a Node worker.
+func (s *share) told() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready++
+	s.more.Signal()
 }
 
 // Accept returns the next connection that the primary has given to this worker.
@@ -222,7 +231,7 @@ func (s *share) Accept() (net.Conn, error) {
 	}
 	for {
 		s.mu.Lock()
-		for len(s.conns) == 0 && !s.closed {
+		for s.ready == 0 && !s.closed {
 			s.more.Wait()
 		}
 		if len(s.conns) == 0 {
@@ -232,6 +241,7 @@ func (s *share) Accept() (net.Conn, error) {
 		h := s.conns[0]
 		s.conns[0] = nil
 		s.conns = s.conns[1:]
+		s.ready--
 		s.mu.Unlock()
 		conn, err := h.Conn()
 		if err == nil {

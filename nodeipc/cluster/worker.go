@@ -229,6 +229,9 @@ func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 	if err := ch.Send(context.Background(), accepted(o.Seq, ok, seq)); err != nil {
 		w.log.Debug("cluster: answer to newconn", "error", err)
 	}
+	if ok {
+		s.told()
+	}
 }
 
 // leave closes done. mu is held.
