@@ -431,7 +431,7 @@ func TestRefusedHandles(t *testing.T) {
 		{"wrapper", wrappedConn{w.here}, ErrHandleKind, "gives no access to its socket"},
 		{"net.Pipe", one, ErrHandleKind, "gives no access to its socket"},
 		{"closed connection", closed.here, nil, "use of closed"},
-		{"nothing", nil, ErrHandleKind, "<nil>"},
+		{"nothing", nil, ErrHandleKind, "the handle is nil"},
 		{"nil Handle", (*Handle)(nil), ErrNoHandle, ""},
 		{"closed Handle", taken, ErrNoHandle, ""},
 		{"text", "a string", ErrHandleKind, "string"},
