@@ -272,14 +272,14 @@ func TestEndIsSeenWithoutReceive(t *testing.T) {
 			}
 		}},
 		{"SendHandle", func(t *testing.T, c *Channel, p *rawPeer) {
-			w := tcpWire(t)
+			w := newWire(t)
 			result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), 1, w.here) })
 			p.line()
 			p.send(ack + "\n")
 			require.NoError(t, result())
 		}},
 		{"SendHandle that was given up", func(t *testing.T, c *Channel, p *rawPeer) {
-			w := tcpWire(t)
+			w := newWire(t)
 			ctx, cancel := context.WithCancel(context.Background())
 			result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, 1, w.here) })
 			p.line()
@@ -814,7 +814,7 @@ func TestEndInInternal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testkit.CheckLeaks(t)
 			p, conn := rawSockets(t)
-			w := tcpWire(t)
+			w := newWire(t)
 			p.send("1\n" + `{"cmd":"NODE_X","n":1}` + "\n2\n" + `{"cmd":"NODE_X","n":2}` + "\n")
 			p.sendFD(frame(NetSocket, "3")+"\n", fdOf(t, w.here))
 			var calls atomic.Int32
@@ -869,7 +869,7 @@ func TestCloseEndsWaitingCalls(t *testing.T) {
 			return c.Flush(limited(t))
 		}, func(c *Channel) bool { return c.pending >= maxPending }},
 		{"SendHandle", func(t *testing.T, c *Channel) error {
-			w := tcpWire(t)
+			w := newWire(t)
 			return c.SendHandle(limited(t), 1, w.here)
 		}, func(c *Channel) bool { return c.hand.waiting() }},
 	} {
@@ -932,7 +932,7 @@ func TestDisconnectEndsWaitingCalls(t *testing.T) {
 func TestLoggerMayUseTheChannel(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p, conn := rawSockets(t)
-	w := tcpWire(t)
+	w := newWire(t)
 	logger := &channelLogger{ready: make(chan struct{})}
 	c := New(conn, &Options{Logger: slog.New(logger), Overflow: DropOldest, Backlog: 1})
 	defer c.Close()
@@ -983,7 +983,7 @@ func (l *channelLogger) Handle(ctx context.Context, r slog.Record) error {
 func TestAfterClose(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	p.sendFD(frame(NetSocket, "1")+"\n", fdOf(t, w.here))
 	require.Equal(t, ack, p.line())
 	require.NoError(t, c.Close())
@@ -1007,7 +1007,7 @@ func TestAfterClose(t *testing.T) {
 func TestAfterDisconnect(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	ctx := limited(t)
 	require.NoError(t, c.Disconnect(ctx))
 	require.NoError(t, c.Disconnect(ctx))
@@ -1026,10 +1026,10 @@ func TestAfterDisconnect(t *testing.T) {
 // Many calls at once while the channel is closed: all of them end.
 func TestCloseUnderLoad(t *testing.T) {
 	testkit.CheckLeaks(t)
-	for range 20 {
+	for range 10 {
 		a, b, err := Pipe(nil)
 		require.NoError(t, err)
-		w := tcpWire(t)
+		w := newWire(t)
 		ctx := limited(t)
 		var all sync.WaitGroup
 		var traffic atomic.Int64
@@ -1138,7 +1138,7 @@ func TestNewOverOtherConnections(t *testing.T) {
 			send(t, a, "after the timeout")
 			require.Equal(t, `"after the timeout"`, text(t, b))
 
-			w := tcpWire(t)
+			w := newWire(t)
 			err = a.SendHandle(ctx, 1, w.here)
 			require.ErrorContains(t, err, "nodeipc: send handle: ")
 			require.ErrorContains(t, err, "carries no descriptors")
@@ -1174,7 +1174,7 @@ func TestNewOverUnixSocket(t *testing.T) {
 	a, b := New(w.here, nil), New(w.there, nil)
 	defer a.Close()
 	defer b.Close()
-	c := tcpWire(t)
+	c := newWire(t)
 	require.NoError(t, a.SendHandle(limited(t), "with a handle", c.here))
 	m, err := b.Receive(limited(t))
 	require.NoError(t, err)

@@ -178,7 +178,7 @@ func TestGrandchildOfGoParent(t *testing.T) {
 	send(t, p.Channel, "there?")
 	require.Equal(t, `"there?"`, text(t, p.Channel))
 	c, peer := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	peer.sendFD(frame(NetSocket, "1")+"\n", fdOf(t, w.here))
 	require.Equal(t, ack, peer.line())
 	m, err := c.Receive(limited(t))

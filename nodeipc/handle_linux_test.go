@@ -13,7 +13,7 @@ import (
 func TestNoRoomForDescriptor(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	fd := fdOf(t, w.here)
 	p.sendFD(frame(NetSocket, `"first"`)+"\n", fd)
 	require.Equal(t, ack, p.line())

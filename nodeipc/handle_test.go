@@ -385,7 +385,7 @@ func TestRefusedHandles(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := startNode(t, nil, "echo.js")
 	ctx := limited(t)
-	w := tcpWire(t)
+	w := newWire(t)
 	open := func(f *os.File, err error) *os.File {
 		require.NoError(t, err)
 		t.Cleanup(func() { f.Close() })
@@ -403,7 +403,7 @@ func TestRefusedHandles(t *testing.T) {
 	datagrams, err := net.ListenPacket("unixgram", filepath.Join(t.TempDir(), "s"))
 	require.NoError(t, err)
 	defer datagrams.Close()
-	closed := tcpWire(t)
+	closed := newWire(t)
 	require.NoError(t, closed.here.Close())
 	one, other := net.Pipe()
 	defer one.Close()
@@ -496,7 +496,7 @@ func TestSentHandleIsNonblocking(t *testing.T) {
 func TestReceivedHandle(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	ctx := limited(t)
 	receive := func(typ HandleType, fd int) *Handle {
 		p.sendFD(frame(typ, `"m"`)+"\n", fd)
@@ -678,7 +678,7 @@ func takes(t testing.TB, c *Channel, want string, w wire) {
 func TestWrappedHandleFrame(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	inner := `{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"h1","key":"4:127.0.0.1:0"}`
 	p.sendFD(frame(NetNative, frame(NetNative, inner))+"\n", fdOf(t, w.here))
 	m, err := c.Receive(limited(t))
@@ -698,7 +698,7 @@ func TestWrappedHandleFrame(t *testing.T) {
 func TestHandleFrameSpelledOtherwise(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	for _, test := range []struct {
 		line, data string
 		typ        HandleType
@@ -729,7 +729,7 @@ func TestInternalMessageWithHandle(t *testing.T) {
 	testkit.CheckLeaks(t)
 	got := make(chan *Message, 2)
 	c, p := raw(t, &Options{Internal: func(m *Message) { got <- m }})
-	w := tcpWire(t)
+	w := newWire(t)
 	p.sendFD(frame(NetNative, `{"cmd":"NODE_CLUSTER","act":"newconn"}`)+"\n", fdOf(t, w.here))
 	require.Equal(t, ack, p.line())
 	m := <-got
@@ -752,7 +752,7 @@ func TestInternalMessageWithHandle(t *testing.T) {
 func TestInternalMessageWithHandleNobodyWants(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	p.sendFD(frame(NetNative, `{"cmd":"NODE_CLUSTER","act":"newconn"}`)+"\n", fdOf(t, w.here))
 	require.NoError(t, w.here.Close())
 	require.Equal(t, ack, p.line())
@@ -791,7 +791,7 @@ func TestUnclaimedHandlesAreClosed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			testkit.CheckLeaks(t)
 			c, p := raw(t, &Options{Overflow: DropOldest, Backlog: 1})
-			w := tcpWire(t)
+			w := newWire(t)
 			p.sendFD(frame(NetSocket, `"m"`)+"\n", fdOf(t, w.here))
 			require.NoError(t, w.here.Close())
 			require.Equal(t, ack, p.line())
@@ -826,7 +826,7 @@ func TestUnclaimedHandlesAreClosed(t *testing.T) {
 func TestHandleReceivedAfterTheEnd(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	p.sendFD(frame(NetSocket, `"m"`)+"\n", fdOf(t, w.here))
 	require.Equal(t, ack, p.line())
 	p.close()
@@ -839,7 +839,7 @@ func TestHandleReceivedAfterTheEnd(t *testing.T) {
 func TestManyUnreceivedHandles(t *testing.T) {
 	testkit.CheckLeaks(t)
 	a, b := pair(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	const n = 3 * maxHandles
 	var answered atomic.Int64
 	for i := range n {
@@ -868,7 +868,7 @@ func TestManyUnreceivedHandles(t *testing.T) {
 func TestHandleWithoutDescriptor(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	p.send("1\n" + frame(NetSocket, `"lost"`) + "\n2\n")
 	require.Equal(t, nack, p.line())
 	p.sendFD(frame(NetSocket, `"there"`)+"\n", fdOf(t, w.here))
@@ -884,7 +884,7 @@ func TestHandleWithoutDescriptor(t *testing.T) {
 func TestMessagesWaitBehindHandle(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	ctx := limited(t)
 	first, second := make(chan error, 1), make(chan error, 1)
 	send(t, c, "before")
@@ -925,7 +925,7 @@ func TestHandleIsSentAgain(t *testing.T) {
 		t.Run(fmt.Sprintf("%d times not received", nacks), func(t *testing.T) {
 			testkit.CheckLeaks(t)
 			c, p := raw(t, nil)
-			w := tcpWire(t)
+			w := newWire(t)
 			ctx := limited(t)
 			result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "h", w.here) })
 			for i := range min(nacks+1, maxTries) {
@@ -959,7 +959,7 @@ func TestHandleIsSentAgain(t *testing.T) {
 func TestUnsolicitedAnswers(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	p.send(ack + "\n" + nack + "\n" + ack + "\n1\n")
 	require.Equal(t, "1", text(t, c))
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
@@ -974,7 +974,7 @@ func TestUnsolicitedAnswers(t *testing.T) {
 func TestSendHandleGivenUp(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 
 	// Before it is sent, because ctx has ended already, or another handle is in flight.
 	gone, cancel := context.WithCancel(context.Background())
@@ -1041,7 +1041,7 @@ func TestSendHandleGivenUp(t *testing.T) {
 func TestHandleBehindFullSocket(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	big := strings.Repeat("x", 300<<10)
 	for range 50 {
 		send(t, c, big)
@@ -1060,8 +1060,8 @@ func TestQueueHandle(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := startNode(t, nil, "echo.js", "--wrap")
 	const n = 20
-	w := tcpWire(t)
-	closed := tcpWire(t)
+	w := newWire(t)
+	closed := newWire(t)
 	type result struct {
 		n   int
 		err error
@@ -1095,7 +1095,7 @@ func TestQueueHandle(t *testing.T) {
 func TestDoneMaySend(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	big := strings.Repeat("x", maxPending/2)
 	finished := make(chan error, 10)
 	require.NoError(t, c.QueueHandle("first", w.here, func(err error) {
@@ -1126,7 +1126,7 @@ func TestDoneMaySend(t *testing.T) {
 func TestHandleClosedBeforeItIsSent(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w, closed := tcpWire(t), tcpWire(t)
+	w, closed := newWire(t), newWire(t)
 	ctx := limited(t)
 	require.NoError(t, c.QueueHandle("first", w.here, nil))
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "never", closed.here) })
@@ -1150,7 +1150,7 @@ func TestHandleClosedBeforeItIsSent(t *testing.T) {
 func TestSendHandleShortTimeouts(t *testing.T) {
 	testkit.CheckLeaks(t)
 	a, b := pair(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	want := inode(t, fdOf(t, w.here))
 	ctx := limited(t)
 	const n = 1000
@@ -1211,7 +1211,7 @@ func TestSendHandleShortTimeouts(t *testing.T) {
 func TestHandleTimeout(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, &Options{HandleTimeout: 20 * time.Millisecond})
-	w := tcpWire(t)
+	w := newWire(t)
 	queued := make(chan error, 1)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
 	require.Equal(t, frame(NetSocket, `"h"`), p.line())
@@ -1234,7 +1234,7 @@ func TestHandleTimeoutIsForOneAnswer(t *testing.T) {
 	testkit.CheckLeaks(t)
 	const limit = 300 * time.Millisecond
 	c, p := raw(t, &Options{HandleTimeout: limit})
-	w := tcpWire(t)
+	w := newWire(t)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
 	for i := range maxTries {
 		require.Equal(t, frame(NetSocket, `"h"`), p.line())
@@ -1256,7 +1256,7 @@ func TestHandleTimeoutWhenNobodyReceives(t *testing.T) {
 	const limit = 100 * time.Millisecond
 	for i := range 5 {
 		c, p := raw(t, &Options{HandleTimeout: limit, Backlog: 1})
-		w := tcpWire(t)
+		w := newWire(t)
 		p.send("1\n2\n")
 		until(t, c, "reading pauses", func() bool { return c.paused })
 		answered := make(chan error, 1)
@@ -1276,7 +1276,7 @@ func TestHandleTimeoutWhenNobodyReceives(t *testing.T) {
 func TestHandlesBothWaysNobodyReceives(t *testing.T) {
 	testkit.CheckLeaks(t)
 	a, b := pair(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	ctx := limited(t)
 	for range 50 {
 		one := outcome(t, "SendHandle", func() error { return a.SendHandle(ctx, "to b", w.here) })
@@ -1295,7 +1295,7 @@ func TestDisconnectAfterHandle(t *testing.T) {
 		if (handle) handle.end(m);
 		else process.on('disconnect', () => process.exit(m));
 	});`)
-	w := tcpWire(t)
+	w := newWire(t)
 	ctx := limited(t)
 	answered := make(chan error, 1)
 	require.NoError(t, p.QueueHandle("for the socket", w.here, func(err error) { answered <- err }))
@@ -1312,7 +1312,7 @@ func TestDisconnectAfterHandle(t *testing.T) {
 func TestDisconnectWaitsForAnswer(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	require.NoError(t, c.QueueHandle("h", w.here, nil))
 	send(t, c, "behind it")
 	result := outcome(t, "Disconnect", func() error { return c.Disconnect(limited(t)) })
@@ -1328,7 +1328,7 @@ func TestDisconnectWaitsForAnswer(t *testing.T) {
 func TestHandleUnconfirmedAtTheEnd(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
 	require.Equal(t, frame(NetSocket, `"h"`), p.line())
 	p.handle()

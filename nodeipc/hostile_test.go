@@ -60,7 +60,7 @@ func TestBadInput(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			testkit.CheckLeaks(t)
 			c, p := raw(t, &Options{MaxMessage: limit})
-			w := tcpWire(t)
+			w := newWire(t)
 			fits := `"` + long[1:] + `"`
 			p.send("1\n" + fits + "\n")
 			p.sendFD(test.input, fdOf(t, w.here)) // a descriptor that no frame claims
@@ -117,7 +117,7 @@ func TestOddInput(t *testing.T) {
 func TestHalfALineAtTheEnd(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	p.send("1\n")
 	p.sendFD(`{"cmd":"NODE_HANDLE","type":"net.Socket"`, fdOf(t, w.here))
 	p.close()
@@ -154,7 +154,7 @@ func TestResetIsTheEnd(t *testing.T) {
 func TestDescriptorsWithoutEnd(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
-	w := tcpWire(t)
+	w := newWire(t)
 	fds := make([]int, 50)
 	for i := range fds {
 		fds[i] = fdOf(t, w.here)
@@ -220,7 +220,7 @@ func TestAnswerBeforeTheFrame(t *testing.T) {
 	n := fill(t, conn)
 	c := New(conn, nil)
 	defer c.Close()
-	w := tcpWire(t)
+	w := newWire(t)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
 	until(t, c, "the frame waits", func() bool { return c.writing && !c.hand.idle() && !c.hand.waiting() })
 	p.send(ack + "\n" + nack + "\n1\n")

@@ -125,7 +125,7 @@ func TestInternalMessagesAreRefused(t *testing.T) {
 	testkit.CheckLeaks(t)
 	c, p := raw(t, nil)
 	ctx := limited(t)
-	w := tcpWire(t)
+	w := newWire(t)
 	type lower struct {
 		Cmd string `json:"cmd"`
 	}
@@ -183,7 +183,7 @@ func TestInternalMessagesNobodyWants(t *testing.T) {
 func TestInternalMayAnswer(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p, conn := rawSockets(t)
-	w := tcpWire(t)
+	w := newWire(t)
 	ready := make(chan struct{})
 	answered := make(chan error, 1)
 	var c *Channel

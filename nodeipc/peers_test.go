@@ -380,6 +380,23 @@ func frame(typ HandleType, msg string) string {
 // A wire is a connection whose two ends are here: what is written at one can be read at the other.
 type wire struct{ here, there net.Conn }
 
+// newWire returns a connection of which only matters that it is one.
+func newWire(t testing.TB) wire {
+	t.Helper()
+	one, other, err := fdconn.Pair()
+	require.NoError(t, err)
+	var ends [2]net.Conn
+	for i, fd := range []int{one, other} {
+		f := os.NewFile(uintptr(fd), "wire")
+		ends[i], err = net.FileConn(f)
+		f.Close()
+		require.NoError(t, err)
+		t.Cleanup(func() { ends[i].Close() })
+		require.NoError(t, ends[i].SetDeadline(time.Now().Add(patience)))
+	}
+	return wire{ends[0], ends[1]}
+}
+
 // tcpWire returns a TCP connection.
 func tcpWire(t testing.TB) wire {
 	t.Helper()

@@ -185,7 +185,7 @@ func TestGoParentAndChild(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.Decode(&v))
 	require.Equal(t, "Hi there master!", v.Message)
-	w := tcpWire(t)
+	w := newWire(t)
 	require.NoError(t, p.SendHandle(ctx, map[string]string{"type": "return"}, w.here))
 	m, err = p.Receive(ctx)
 	require.NoError(t, err)

@@ -264,7 +264,7 @@ func TestDialogues(t *testing.T) {
 				case who == "P+" && shared:
 					p.sendFD(text, handle)
 				case who == "P+":
-					_, server := connection(t)
+					_, server := p.connection()
 					p.sendFD(text, server)
 					server.Close()
 				case text == "eof":

@@ -35,6 +35,7 @@ type rawPrimary struct {
 	fd  int
 	in  []byte
 	seq int
+	ln  net.Listener // for connections
 }
 
 const workerID = 7
@@ -196,7 +197,7 @@ func listenElsewhere(ctx context.Context, w *cluster.Worker, address string) fun
 // newconn gives the worker a connection and returns the client's end.
 func (p *rawPrimary) newconn(key string) net.Conn {
 	p.t.Helper()
-	client, server := connection(p.t)
+	client, server := p.connection()
 	p.sendFD(fmt.Sprintf(`{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"%s","seq":%d}}`, key, p.next()), server)
 	server.Close() // from here on the worker has the only one
 	return client
@@ -219,18 +220,21 @@ func (p *rawPrimary) answered() bool {
 }
 
 // connection returns the ends of a TCP connection.
-func connection(t testing.TB) (client net.Conn, server *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	client, err = net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	t.Cleanup(func() { client.Close() })
-	conn, err := ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
+func (p *rawPrimary) connection() (client net.Conn, server *net.TCPConn) {
+	p.t.Helper()
+	if p.ln == nil { // one for all: each that had connections keeps its port for a minute
+		var err error
+		p.ln, err = net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(p.t, err)
+		p.t.Cleanup(func() { p.ln.Close() })
+	}
+	client, err := net.Dial("tcp", p.ln.Addr().String())
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { client.Close() })
+	conn, err := p.ln.Accept()
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { conn.Close() })
+	require.NoError(p.t, client.SetDeadline(time.Now().Add(patience)))
 	return client, conn.(*net.TCPConn)
 }
 
@@ -636,7 +640,7 @@ func TestFirstConnectionBehindReply(t *testing.T) {
 	w, p := join(t, nil)
 	result := listenElsewhere(context.Background(), w, "127.0.0.1:0")
 	q := p.awaits("queryServer")
-	client, server := connection(t)
+	client, server := p.connection()
 	reply := fmt.Sprintf(`{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":%d,"data":null,"sockname":{"address":"127.0.0.1","family":"IPv4","port":1234},"seq":0}`, q.Seq)
 	conn := `{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}}`
 	p.sendFD(reply+"\n"+conn, server)
@@ -899,7 +903,7 @@ func TestOtherInternalMessages(t *testing.T) {
 	}})
 	p.send(`{"cmd":"NODE_DEBUG_ENABLED"}`)
 	require.Equal(t, `{"cmd":"NODE_DEBUG_ENABLED"} `, <-got)
-	client, server := connection(t)
+	client, server := p.connection()
 	p.sendFD(`{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"cmd":"NODE_MINE"}}`, server)
 	server.Close()
 	require.Equal(t, `{"cmd":"NODE_MINE"} net.Socket`, <-got)
@@ -951,7 +955,7 @@ func TestOddPrimary(t *testing.T) {
 			var client net.Conn
 			if test.handle {
 				var server *net.TCPConn
-				client, server = connection(t)
+				client, server = p.connection()
 				p.sendFD(line, server)
 				server.Close()
 			} else {
@@ -994,7 +998,7 @@ func TestReplyWithOddHandle(t *testing.T) {
 	unixSocket, err := net.Listen("unix", t.TempDir()+"/s")
 	require.NoError(t, err)
 	defer unixSocket.Close()
-	_, connected := connection(t)
+	_, connected := p.connection()
 	for name, v := range map[string]any{
 		"file": file, "pipe": r, "UDP socket": datagrams, "unix socket": unixSocket, "connection": connected,
 	} {
