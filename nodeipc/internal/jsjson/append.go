@@ -35,6 +35,10 @@ func Append(dst []byte, v any) ([]byte, Info, error) {
 		return appendInt(dst, v), Info{}, nil
 	case float64:
 		return appendFloat(dst, v, 64), Info{}, nil
+	case *map[string]any: // what a message was decoded into
+		if v != nil {
+			return Append(dst, *v)
+		}
 	}
 	var (
 		out []byte
