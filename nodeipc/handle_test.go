@@ -575,6 +575,7 @@ func TestReceivedHandle(t *testing.T) {
 
 // No method of a nil Handle panics.
 func TestNilHandle(t *testing.T) {
+	testkit.CheckLeaks(t)
 	var h *Handle
 	require.Empty(t, h.Type())
 	require.NoError(t, h.Close())
