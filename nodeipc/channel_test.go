@@ -303,12 +303,12 @@ func TestEndIsSeenWithoutReceive(t *testing.T) {
 // The same for a *DroppedError, after which a program may well have other things to do.
 func TestEndIsSeenAfterDroppedError(t *testing.T) {
 	testkit.CheckLeaks(t)
-	p, conn := rawSockets(t)
-	p.send(strings.Repeat("1234567890\n", 100)) // in one read, which is Receive's
-	c := New(conn, &Options{Backlog: 200, Overflow: DropOldest})
-	defer c.Close()
-	_, err := c.Receive(limited(t))
-	require.ErrorAs(t, err, new(*DroppedError))
+	c, p := raw(t, &Options{Backlog: 200, Overflow: DropOldest})
+	until(t, c, "the standby reads", func() bool { return c.standbyRuns })
+	result := outcome(t, "Receive", func() error { _, err := c.Receive(limited(t)); return err })
+	until(t, c, "the standby is or will be relieved", func() bool { return c.wantRead > 0 || c.reading && !c.standbyRuns })
+	p.send(strings.Repeat("1234567890\n", 100))
+	require.ErrorAs(t, result(), new(*DroppedError))
 	p.close()
 	ended(t, c.Done(), "Done")
 }
@@ -819,24 +819,30 @@ func TestEndInInternal(t *testing.T) {
 			p.sendFD(frame(NetSocket, "3")+"\n", fdOf(t, w.here))
 			var calls atomic.Int32
 			var c *Channel
-			ready := make(chan struct{})
+			ready, release := make(chan struct{}), make(chan struct{})
 			c = New(conn, &Options{Internal: func(m *Message) {
 				<-ready
 				calls.Add(1)
 				assert.NoError(t, test.end(c))
+				<-release
 			}})
 			close(ready)
 			ended(t, c.Done(), "Done")
 			var got []string
-			for {
-				m, err := c.Receive(limited(t))
-				if err != nil {
-					require.Equal(t, test.err, err)
-					break
+			last := outcome(t, "the messages", func() error {
+				for {
+					m, err := c.Receive(limited(t))
+					if err != nil {
+						return err
+					}
+					m.Handle.Close()
+					got = append(got, string(m.Data))
 				}
-				m.Handle.Close()
-				got = append(got, string(m.Data))
-			}
+			})
+			// The messages before this one are still with the goroutine that calls Internal.
+			until(t, c, "somebody receives", func() bool { return c.receives > 0 })
+			close(release)
+			require.Equal(t, test.err, last())
 			require.Equal(t, test.want, got)
 			require.EqualValues(t, 1, calls.Load(), "Internal was called after the end")
 			p.end()

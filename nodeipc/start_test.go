@@ -126,15 +126,16 @@ func TestStartTwice(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	testkit.CheckLeaks(t)
 	cmd := nodeCommand(t, testkit.Fixture("echo.js"))
-	cmd.Env = []string{"A=1"}
+	cmd.Env = []string{"A=1", "NODE_CHANNEL_FD=9", "NODE_CHANNEL_SERIALIZATION_MODE=advanced", "NODE_CHANNEL_FD=8"}
+	before := slices.Clone(cmd.Env)
 	p, err := Prepare(cmd, nil)
 	require.NoError(t, err)
-	require.Contains(t, cmd.Env, "NODE_CHANNEL_FD=3")
+	require.Equal(t, []string{"A=1", "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json"}, cmd.Env)
 	require.Len(t, cmd.ExtraFiles, 1)
 	require.NoError(t, cmd.Start())
 	ch, err := p.Started()
 	require.NoError(t, err)
-	require.Equal(t, []string{"A=1"}, cmd.Env)
+	require.Equal(t, before, cmd.Env)
 	require.Empty(t, cmd.ExtraFiles)
 	p.Abort() // does nothing any more
 	_, err = p.Started()
