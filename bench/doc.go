@@ -18,6 +18,6 @@
 // Parent and child share one processor unless -cpus says otherwise: see placement.
 //
 // Modes of the Go child: raw sends the received message back as it is (Send of the *Message; in a flood a
-// json.RawMessage), struct decodes into a struct and encodes it
-// again, any does the same with a map[string]any. The Node child always parses and stringifies, as Node has no raw.
+// json.RawMessage), struct decodes into a struct and encodes it again, any does the same with a map[string]any. The Node
+// child always parses and stringifies, as Node has no raw.
 package main

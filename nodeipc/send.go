@@ -36,8 +36,9 @@ func now() int64 { return int64(time.Since(epoch)) }
 // that was sent before is unanswered and as much waits behind it.
 //
 // v becomes the text that JSON.stringify would write for the nearest JavaScript value, as the package documentation
-// says. A *Message is sent on as it came; its Handle is not: that takes SendHandle. If ctx ends first, nothing of v is sent; if Send returns nil, v goes out even if ctx ends. A write that
-// fails later is reported by the next Send, by Flush and by Err.
+// says. A *Message is sent on as it came; its Handle is not: that takes SendHandle. If ctx ends first, nothing of v is
+// sent; if Send returns nil, v goes out even if ctx ends. A write that fails later is reported by the next Send, by Flush
+// and by Err.
 func (c *Channel) Send(ctx context.Context, v any) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -309,30 +309,18 @@ func (f *plainField) value(d *plainText, i int, base unsafe.Pointer) int {
 	if !integer {
 		return -1
 	}
-	if f.kind >= reflect.Uint && f.kind <= reflect.Uintptr {
-		if negative || f.bits < 64 && n>>f.bits != 0 {
-			return -1
-		}
-		switch f.bits {
-		case 8:
-			*(*uint8)(p) = uint8(n)
-		case 16:
-			*(*uint16)(p) = uint16(n)
-		case 32:
-			*(*uint32)(p) = uint32(n)
-		default:
-			*(*uint64)(p) = n
-		}
-		return end
-	}
 	v := int64(n)
 	if negative {
 		v = -v
 	}
-	if v != v<<(64-f.bits)>>(64-f.bits) {
+	if f.kind >= reflect.Uint && f.kind <= reflect.Uintptr {
+		if negative || f.bits < 64 && n>>f.bits != 0 {
+			return -1
+		}
+	} else if v != v<<(64-f.bits)>>(64-f.bits) {
 		return -1
 	}
-	switch f.bits {
+	switch f.bits { // the bits are the same with a sign and without
 	case 8:
 		*(*int8)(p) = int8(v)
 	case 16:
