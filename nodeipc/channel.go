@@ -29,6 +29,8 @@ type Channel struct {
 	conn transport
 	done chan struct{}
 
+	tapMu sync.Mutex // held while Options.Tap is called; taken before mu
+
 	// Owned by the goroutine that reads, the one that set reading.
 	in    lineReader
 	fds   []int      // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
@@ -39,6 +41,7 @@ type Channel struct {
 	mu      sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
 	calls   []func()   // callbacks to be made, and lines to be logged, after unlock
 	inCalls int        // goroutines that make callbacks
+	events  []Event    // what Options.Tap has not seen yet
 	wake    chan struct{}
 
 	// Reading.
@@ -301,7 +304,11 @@ func (c *Channel) wakeReader() {
 func (c *Channel) unlock() {
 	calls := c.calls
 	if calls == nil {
+		tap := len(c.events) > 0
 		c.mu.Unlock()
+		if tap {
+			c.callTap()
+		}
 		return
 	}
 	c.calls = nil

@@ -73,6 +73,13 @@
 // Close the immediate one. A message over Options.MaxMessage, or a line that is not JSON, ends the channel with a typed
 // error. A Channel has goroutines and a descriptor: close it.
 //
+// # What goes over a channel
+//
+// Options.Tap sees every message both ways, internal ones and acknowledgements included, in the order of the wire. LogTap
+// logs them:
+//
+//	ch, err := nodeipc.Start(cmd, &nodeipc.Options{Tap: nodeipc.LogTap(slog.Default())})
+//
 // docs/protocol.md in the repository describes the protocol, and what of it kills a peer.
 //
 // # Systems

@@ -8,8 +8,10 @@ import (
 // An outgoing is a message on its way.
 type outgoing struct {
 	frame  []byte
+	body   []byte          // the message alone, part of the frame of one with a handle
 	seq    uint64          // position among the messages of this channel
 	handle syscall.RawConn // or nil
+	typ    HandleType      // with a handle
 	sent   func()          // once the peer may have the handle, before the caller learns of it; or nil
 	done   func(error)     // on the answer or failure, outside locks; or nil
 
@@ -18,6 +20,7 @@ type outgoing struct {
 	begun    bool // a write of it has been tried or is under way: it can no longer be taken back
 	written  bool
 	tries    int
+	tapped   int // how many of them Options.Tap is told of
 	finished bool
 	err      error
 }

@@ -39,6 +39,11 @@ func (c *Channel) dispatch() error {
 		if err != nil {
 			return &ProtocolError{What: "a line that is not JSON", Sample: sample(line), Err: err}
 		}
+		switch info.Cmd {
+		case cmdHandle, cmdHandleACK, cmdHandleNACK: // in their own place
+		default:
+			c.tapReceived(line, "")
+		}
 		if info.Cmd == "" {
 			c.batch = append(c.batch, c.newMessage(line, info.ASCII))
 		} else if err := c.internal(info.Cmd, line); err != nil {
@@ -81,7 +86,7 @@ func (c *Channel) internal(cmd string, line []byte) error {
 	case cmdHandle:
 		return c.handleFrame(line)
 	case cmdHandleACK, cmdHandleNACK:
-		c.answered(cmd == cmdHandleACK)
+		c.answered(cmd == cmdHandleACK, line)
 		return nil
 	case cmdGetCount, cmdNotifyClose:
 		return c.socketList(cmd, line)
@@ -133,6 +138,7 @@ func (c *Channel) handleFrame(line []byte) error {
 			return &ProtocolError{What: "a handle's message that is not JSON", Sample: sample(msg), Err: err}
 		}
 	}
+	c.tapReceived(msg, typ)
 	if len(c.fds) == 0 || c.fds[0] == lostFD {
 		c.fds = c.fds[min(1, len(c.fds)):]
 		c.log.Warn("nodeipc: a handle did not arrive", "type", string(typ))
@@ -165,6 +171,7 @@ func (c *Channel) reply(frame string) error {
 	if c.answers.tooMany() {
 		return opError("answer", ErrPeerNotReading)
 	}
+	c.tap(Sent, []byte(frame[:len(frame)-1]), "")
 	c.answers.out += len(frame)
 	c.out = append(c.out, frame...)
 	c.outTotal += int64(len(frame))
@@ -174,10 +181,14 @@ func (c *Channel) reply(frame string) error {
 }
 
 // answered handles the peer's ACK or NACK.
-func (c *Channel) answered(ack bool) {
+func (c *Channel) answered(ack bool, line []byte) {
 	c.mu.Lock()
 	defer c.unlock()
 	o := c.hand.flight
+	if c.hand.waiting() {
+		c.tapFlight(o)
+	}
+	c.tap(Received, line, "")
 	if !c.hand.waiting() {
 		c.calls = append(c.calls, func() {
 			c.log.Warn("nodeipc: the peer answered a handle that was not sent", "ack", ack)

@@ -22,6 +22,10 @@ type Options struct {
 	HandleTimeout time.Duration
 	// Logger hears what has no caller to tell. Nil means silence.
 	Logger *slog.Logger
+	// Tap sees every message of the channel, both ways, one call at a time and in the order of the wire: the program's
+	// own, those with handles, and internal ones, acknowledgements included. It is called from whichever goroutine sends
+	// or reads, which waits for it: it must return soon, and must not use the channel. LogTap makes one.
+	Tap func(Event)
 	// Internal receives the internal (NODE_) messages that the channel itself does not handle, such as NODE_CLUSTER, with
 	// their handles. It is called from the goroutine that reads, one message at a time, in order; it must return soon. It
 	// may Send and QueueHandle, which do not block there, but must not wait for the channel (Receive, Flush, SendHandle).

@@ -129,6 +129,7 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, text []byte, posted 
 	if posted {
 		c.answers.out += size
 	}
+	c.tap(Sent, text, "")
 	c.seqOut = c.seq
 	c.outTotal += int64(size)
 	c.userTotal = c.outTotal
@@ -272,6 +273,8 @@ func (c *Channel) drain() {
 	c.mu.Lock()
 	for c.step(true) {
 		c.notify()
+		c.unlock()
+		c.mu.Lock()
 	}
 	c.unlock()
 }
@@ -359,6 +362,7 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 		}
 		return err
 	}
+	c.tapFlight(o)
 	c.cur = o.frame[n:]
 	c.base = nil
 	c.pending -= n
@@ -435,6 +439,7 @@ func (c *Channel) stopTimer() {
 // release lets messages go that waited behind a handle. mu is held.
 func (c *Channel) release(plain []*outgoing) {
 	for _, p := range plain {
+		c.tap(Sent, p.frame[:len(p.frame)-1], "")
 		c.out = append(c.out, p.frame...)
 		c.outTotal += int64(len(p.frame))
 		c.userTotal = c.outTotal
@@ -539,11 +544,13 @@ func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
 	frame := []byte(`{"cmd":"NODE_HANDLE","type":`)
 	frame = jsjson.AppendString(frame, string(typ))
 	frame = append(frame, `,"msg":`...)
+	from := len(frame)
 	if frame, err = encode(frame, v); err != nil {
 		return nil, err
 	}
+	to := len(frame)
 	frame = append(frame, "}\n"...)
-	return &outgoing{frame: frame, handle: rc, sent: keepPath(h), done: done}, nil
+	return &outgoing{frame: frame, body: frame[from:to], handle: rc, typ: typ, sent: keepPath(h), done: done}, nil
 }
 
 // launch accepts a message with a handle. mu is held.
