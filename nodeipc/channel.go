@@ -33,10 +33,10 @@ type Channel struct {
 
 	// Owned by the goroutine that reads, the one that set reading.
 	in    lineReader
-	fds   []int      // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
-	batch []*Message // messages of the current read
-	slab  []Message  // where small messages are cut from, all of one block
-	used  int        // bytes of input since the last message that was delivered
+	fds   []int        // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
+	batch messageQueue // messages of the current read
+	slab  []Message    // where small messages are cut from, all of one block
+	used  int          // bytes of input since the last message that was delivered
 
 	mu      sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
 	calls   []func()   // callbacks to be made, and lines to be logged, after unlock
@@ -403,11 +403,7 @@ func (c *Channel) read() {
 
 // deliver hands the messages of this read over. mu is held.
 func (c *Channel) deliver() {
-	for _, m := range c.batch {
-		c.queue.push(m)
-	}
-	clear(c.batch)
-	c.batch = c.batch[:0]
+	c.queue.take(&c.batch)
 	if c.closing == ErrClosed {
 		c.dropQueue()
 		return
@@ -580,11 +576,6 @@ func (q *messageQueue) empty() bool { return q.head == len(q.list) }
 func (q *messageQueue) len() int    { return len(q.list) - q.head }
 
 func (q *messageQueue) push(m *Message) {
-	if q.head > 64 && q.head > len(q.list)/2 {
-		n := copy(q.list, q.list[q.head:])
-		clear(q.list[n:])
-		q.list, q.head = q.list[:n], 0
-	}
 	q.list = append(q.list, m)
 	q.bytes += m.cost + messageOverhead
 	if m.Handle != nil {
@@ -592,19 +583,44 @@ func (q *messageQueue) push(m *Message) {
 	}
 }
 
+// take moves all that from has to the end of q. If q is empty they only change places.
+func (q *messageQueue) take(from *messageQueue) {
+	if q.empty() {
+		*q, *from = *from, *q
+		return
+	}
+	if q.head > len(q.list)/2 {
+		n := copy(q.list, q.list[q.head:])
+		clear(q.list[n:])
+		q.list, q.head = q.list[:n], 0
+	}
+	q.list = append(q.list, from.list...)
+	q.bytes += from.bytes
+	q.handles += from.handles
+	clear(from.list)
+	*from = messageQueue{list: from.list[:0]}
+}
+
+// What was handed out is forgotten in runs of so many: a write to memory that the collector watches is dear.
+const popRun = 64
+
 func (q *messageQueue) pop() *Message {
 	m := q.list[q.head]
-	q.list[q.head] = nil
 	q.head++
 	q.bytes -= m.cost + messageOverhead
 	if m.Handle != nil {
 		q.handles--
+		q.list[q.head-1] = nil // its descriptor is closed when nobody holds it
 	}
-	if q.empty() {
+	switch {
+	case q.empty():
+		clear(q.list[(q.head-1)&^(popRun-1):])
 		q.list, q.head = q.list[:0], 0
 		if cap(q.list) > 4096 {
 			q.list = nil // a burst is over
 		}
+	case q.head%popRun == 0:
+		clear(q.list[q.head-popRun : q.head])
 	}
 	return m
 }

@@ -45,7 +45,7 @@ func (c *Channel) dispatch() error {
 			c.tapReceived(line, "")
 		}
 		if info.Cmd == "" {
-			c.batch = append(c.batch, c.newMessage(line, info.ASCII))
+			c.batch.push(c.newMessage(line, info.ASCII))
 		} else if err := c.internal(info.Cmd, line); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (c *Channel) handleFrame(line []byte) error {
 	} else {
 		m.cost, c.used = c.used, 0
 		m.seal(info.ASCII)
-		c.batch = append(c.batch, m)
+		c.batch.push(m)
 	}
 	return nil
 }

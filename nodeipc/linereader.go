@@ -1,6 +1,10 @@
 package nodeipc
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+	"unsafe"
+)
 
 const (
 	blockSize = 64 << 10
@@ -41,10 +45,19 @@ func (r *lineReader) move() {
 		}
 		size += minRead
 	}
-	buf := make([]byte, size)
+	buf := uncleared(size)
 	copy(buf, part)
 	r.scanned -= r.start
 	r.buf, r.start, r.end, r.fresh = buf, 0, len(part), true
+}
+
+// uncleared makes a block without clearing it first, which would cost as much as all else that is done with it here:
+// nobody sees more of it than what was read into it. A strings.Builder is the way to such memory.
+func uncleared(n int) []byte {
+	var b strings.Builder
+	b.Grow(n)
+	b.WriteByte(0)
+	return unsafe.Slice(unsafe.StringData(b.String()), n)
 }
 
 func (r *lineReader) took(n int) { r.end += n }

@@ -67,17 +67,15 @@ func skipSpace(data []byte, i int) int {
 // plain returns the first place from i on that holds a quote, a backslash or a control character, or len(data), and
 // whether it may have passed bytes above 0x7f.
 func plain(data []byte, i int) (end int, high uint64) {
-	// Four words for one branch; the last step below finds which it was.
-	for i+32 <= len(data) {
-		b := data[i : i+32]
-		w0, w1, w2, w3 := load(b, 0), load(b, 8), load(b, 16), load(b, 24)
-		if special(w0)|special(w1)|special(w2)|special(w3) != 0 {
-			break
+	for n := 0; i+8 <= len(data); n++ {
+		if n == 4 && i+32 <= len(data) { // a long string
+			skip, more := skipPlain(&data[i], len(data)-i)
+			i += skip
+			if more != 0 {
+				high = highs
+			}
+			continue
 		}
-		high |= w0 | w1 | w2 | w3
-		i += 32
-	}
-	for i+8 <= len(data) {
 		w := load(data, i)
 		high |= w
 		if m := special(w); m != 0 {

@@ -360,28 +360,11 @@ func (f *plainField) float(data []byte, i, end int, n uint64, integer, negative 
 // stringEnd returns the place of the quote that ends the string whose text begins at i, or a negative number if there is
 // an escape in it. high says that there may be a byte above 0x7f.
 func stringEnd(data []byte, i int) (end int, high bool) {
-	var bytes uint64
-	for ; i+8 <= len(data); i += 8 {
-		w := load(data, i)
-		bytes |= w
-		if marks := special(w); marks != 0 {
-			if i += first(marks); data[i] != '"' {
-				return -1, false
-			}
-			return i, bytes&highs != 0
-		}
+	end, bytes := plain(data, i)
+	if end >= len(data) || data[end] != '"' {
+		return -1, false
 	}
-	for ; i < len(data); i++ {
-		switch c := data[i]; {
-		case c == '"':
-			return i, bytes&highs != 0
-		case c == '\\' || c < 0x20:
-			return -1, false
-		case c >= 0x80:
-			bytes = highs
-		}
-	}
-	return -1, false
+	return end, bytes != 0
 }
 
 // cut returns data[i:end] as a string of its own, or together with what follows if that is short.

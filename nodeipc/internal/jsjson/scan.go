@@ -198,40 +198,30 @@ number: // c is its first digit, at i
 	}
 	goto after
 
-text: // a string value; data[i] is its quote. The same loop as for keys, written twice to keep the jumps apart.
+text: // a string value; data[i] is its quote
 	i++
-	for {
-		// Most strings end within eight bytes: no call for these.
-		marks = 0
-		if i+8 <= len(data) {
+	if i+16 <= len(data) { // most strings end within two words: no call for these
+		w = load(data, i)
+		high |= w
+		if marks = special(w); marks == 0 {
+			i += 8
 			w = load(data, i)
 			high |= w
-			if marks = special(w); marks == 0 {
-				i += 8
-				if i+8 <= len(data) {
-					w = load(data, i)
-					high |= w
-					marks = special(w)
-				}
-			}
+			marks = special(w)
 		}
 		if marks != 0 {
 			i += first(marks)
-		} else {
-			i, more = plain(data, i)
-			high |= more
-		}
-		if i >= len(data) {
-			return s, i
-		}
-		if data[i] == '"' {
-			i++
-			break
-		}
-		if i = skipEscape(data, i); i < 0 {
-			return s, ^i
+			if data[i] == '"' {
+				i++
+				goto after
+			}
 		}
 	}
+	if i, more = closingQuote(data, i); i < 0 {
+		return s, ^i
+	}
+	high |= more
+	i++
 	goto after
 
 after: // a value ended at i
@@ -291,39 +281,28 @@ key:
 name: // data[i] is the quote of a key
 	i++
 	start = i
-	for {
-		marks = 0
-		if i+8 <= len(data) {
-			w = load(data, i)
-			high |= w
-			if marks = special(w); marks == 0 {
-				i += 8
-				if i+8 <= len(data) {
-					w = load(data, i)
-					high |= w
-					marks = special(w)
+	if i+8 <= len(data) {
+		w = load(data, i)
+		high |= w
+		if marks = special(w); marks != 0 {
+			i += first(marks)
+			if data[i] == '"' {
+				if i-start == 3 && depth == 1 && w&0xffffff == 'c'|'m'<<8|'d'<<16 {
+					start = 0
 				}
+				goto named
 			}
 		}
-		if marks != 0 {
-			i += first(marks)
-		} else {
-			i, more = plain(data, i)
-			high |= more
-		}
-		if i >= len(data) {
-			return s, i
-		}
-		if data[i] == '"' {
-			break
-		}
-		if i = skipEscape(data, i); i < 0 {
-			return s, ^i
-		}
 	}
+	if i, more = closingQuote(data, i); i < 0 {
+		return s, ^i
+	}
+	high |= more
 	if depth == 1 && isCmdKey(data[start:i]) {
 		start = 0
 	}
+
+named: // data[i] is the quote behind a key; start is 0 if it is the member cmd of the whole
 	if i+2 < len(data) && data[i+1] == ':' && data[i+2] > ' ' {
 		i += 2
 	} else {
@@ -348,6 +327,25 @@ name: // data[i] is the quote of a key
 		}
 	}
 	goto value
+}
+
+// closingQuote returns the place of the quote that ends the string of which data[i] is a part, or the complement of the
+// first place that is wrong, and whether there are bytes above 0x7f on the way.
+func closingQuote(data []byte, i int) (end int, high uint64) {
+	var more uint64
+	for {
+		i, more = plain(data, i)
+		high |= more
+		if i >= len(data) {
+			return ^i, high
+		}
+		if data[i] == '"' {
+			return i, high
+		}
+		if i = skipEscape(data, i); i < 0 {
+			return i, high
+		}
+	}
 }
 
 // skipEscape returns the place after the escape at i, or the complement of the first place that is wrong: data[i] may
