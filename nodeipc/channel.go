@@ -32,11 +32,12 @@ type Channel struct {
 	tapMu sync.Mutex // held while Options.Tap is called; taken before mu
 
 	// Owned by the goroutine that reads, the one that set reading.
-	in    lineReader
-	fds   []int        // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
-	batch messageQueue // messages of the current read
-	slab  []Message    // where small messages are cut from, all of one block
-	used  int          // bytes of input since the last message that was delivered
+	in       lineReader
+	fds      []int        // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
+	batch    messageQueue // messages of the current read
+	slab     []Message    // where small messages are cut from, all of one block, and how many were
+	slabUsed int
+	used     int // bytes of input since the last message that was delivered
 
 	mu      sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
 	calls   []func()   // callbacks to be made, and lines to be logged, after unlock

@@ -62,17 +62,17 @@ func (c *Channel) dispatch() error {
 // newMessage cuts a message from the slab. A slab never outlives its block, so that keeping a message keeps one block.
 func (c *Channel) newMessage(line []byte, ascii bool) *Message {
 	if c.in.newBlock() {
-		c.slab = nil
+		c.slab, c.slabUsed = nil, 0
 	}
 	var m *Message
 	if len(line) >= blockSize/2 {
 		m = new(Message)
 	} else {
-		if len(c.slab) == 0 {
-			c.slab = make([]Message, 64)
+		if c.slabUsed == len(c.slab) {
+			c.slab, c.slabUsed = make([]Message, 64), 0
 		}
-		m = &c.slab[0]
-		c.slab = c.slab[1:]
+		m = &c.slab[c.slabUsed]
+		c.slabUsed++
 	}
 	m.Data = line
 	m.cost, c.used = c.used, 0

@@ -21,6 +21,8 @@ const (
 	writeNow = 64 << 10
 	// A goroutine that sends writes for others as well so many times before it leaves that to a goroutine of the channel.
 	maxRounds = 4
+	// The buffer of a frame so long is handed on instead of copied.
+	longFrame = 32 << 10
 	// Larger buffers are not kept by a channel, nor still larger ones for all.
 	maxSpare  = 256 << 10
 	maxPooled = 8 << 20
@@ -43,7 +45,9 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if m, ok := v.(*Message); ok && m.unchanged() {
+	m, ok := v.(*Message)
+	ok = ok && m.unchanged()
+	if ok && len(m.Data) < longFrame {
 		c.mu.Lock()
 		err := c.enqueue(ctx, nil, m.Data, false)
 		c.unlock()
@@ -52,8 +56,9 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	buf := frames.Get().(*[]byte)
 	defer recycle(buf)
 	var err error
-	*buf, err = encode((*buf)[:0], v)
-	if err != nil {
+	if ok {
+		*buf = append(slices.Grow((*buf)[:0], len(m.Data)+1), m.Data...)
+	} else if *buf, err = encode((*buf)[:0], v); err != nil {
 		return err
 	}
 	_, posted := v.(Internal)
@@ -134,7 +139,7 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, text []byte, posted 
 	c.outTotal += int64(size)
 	c.userTotal = c.outTotal
 	first := len(c.out) == 0
-	if first && buf != nil && size > blockSize/2 {
+	if first && buf != nil && size > longFrame {
 		c.out, *buf = append(text, '\n'), c.out
 	} else {
 		c.out = append(append(c.out, text...), '\n')
