@@ -1,26 +1,25 @@
 package main
 
 import (
-	"bytes"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-//go:embed child.js
-var childJS []byte
-
-//go:embed worker.js
-var workerJS []byte
+//go:embed subject.cjs
+var subjectJS []byte
 
 const (
 	module     = "github.com/nodeipc/nodeipc-go"
@@ -28,45 +27,46 @@ const (
 )
 
 type config struct {
-	nodes   []string
-	runs    int
-	short   bool
-	scale   float64
-	json    string
-	only    *regexp.Regexp
-	profile string
-	floor   bool
-	cpus    string
+	nodes, others string
+	cpus          string
+	runs          int
+	short         bool
+	span          time.Duration
+	only          *regexp.Regexp
+	floor         bool
+	json, profile string
 }
 
 func main() {
-	// One thread drives the children and never leaves it; no collection interrupts it (it is run between the spans).
+	// One thread drives the subjects and never leaves it; no collection interrupts it (it is run between the spans).
 	// The second processor is for the watchdog, which must get through while the driver sits in a system call that
 	// the scheduler is not told about.
 	runtime.LockOSThread()
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	debug.SetGCPercent(-1)
 
+	if len(os.Args) == 3 && os.Args[1] == driveArg {
+		if err := driveParent(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench driver:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var cfg config
-	flag.Func("node", "`path` of a Node binary; may be repeated (default $NODEIPC_NODE, else node of the PATH)", func(s string) error {
-		cfg.nodes = append(cfg.nodes, s)
-		return nil
-	})
-	flag.IntVar(&cfg.runs, "runs", 0, "pairs of each row (default 7 for latency, 5 for the rest, 1 with -short)")
-	flag.BoolVar(&cfg.short, "short", false, "a tenth of the messages")
-	flag.Float64Var(&cfg.scale, "scale", 1, "`times` as many messages (a profile of a fast child wants 20)")
-	flag.StringVar(&cfg.json, "json", "", "also write all samples to this `file`")
+	flag.StringVar(&cfg.nodes, "nodes", "20,26", "the Nodes: `names` for scripts/runtimes.sh, or paths; the goals are against Node 20")
+	flag.StringVar(&cfg.others, "others", "bun,deno", "`names` or paths of what else to measure, or none")
 	flag.Func("only", "only rows whose name matches this `regexp`", func(s string) (err error) {
 		cfg.only, err = regexp.Compile(s)
 		return err
 	})
-	flag.StringVar(&cfg.profile, "cpuprofile-child", "", "the Go child writes a CPU profile to this `file`; the last run wins, so combine with -only and -runs 1")
-	flag.BoolVar(&cfg.floor, "floor", false, "also rows of Go children without the library: what the runtime and the kernel cost")
-	flag.StringVar(&cfg.cpus, "cpus", "one", "`where` parent and child run: one processor for both, two, free, or a list such as one,two")
+	flag.IntVar(&cfg.runs, "runs", 0, "fresh processes of each contestant in each row (default 5, or 1 with -short)")
+	flag.DurationVar(&cfg.span, "span", 0, "how much of its processor time, about, a process is measured for (default 200ms, 10ms with -short, 5s with -profile)")
+	flag.BoolVar(&cfg.short, "short", false, "does the benchmark itself work? The figures mean nothing")
+	flag.StringVar(&cfg.cpus, "cpus", "one", "`where` driver and subject run: on one processor, on two, or free")
+	flag.StringVar(&cfg.json, "json", "", "also write everything to this `file`")
+	flag.StringVar(&cfg.profile, "profile", "", "run the Go side only, once, and have it write a CPU profile to this `file`; -only has to leave one scenario and mode")
+	flag.BoolVar(&cfg.floor, "floor", false, "also rows of a Go program without the library: what the runtime and the kernel cost")
 	flag.Parse()
-	if cfg.short {
-		cfg.scale /= 10
-	}
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: unexpected argument %q\n", flag.Arg(0))
 		os.Exit(2)
@@ -77,64 +77,64 @@ func main() {
 	}
 }
 
-var errFailed = errors.New("some rows failed")
+// bench is one run of the whole.
+type bench struct {
+	cfg    config
+	timing timing
+	at     placement
+	self   string
+	dir    string // of what is made for this run
+	runtimes
+}
 
-func run(cfg config) error {
-	if len(cfg.nodes) == 0 {
-		if n := os.Getenv("NODEIPC_NODE"); n != "" {
-			cfg.nodes = []string{n}
-		} else {
-			cfg.nodes = []string{"node"}
-		}
+// A contestant is one side of a row: how to start it, without the arguments of the scenario.
+type contestant struct {
+	name string // of a runtime, or mode of the Go side
+	argv []string
+	env  []string
+	verb string // instead of the scenario's
+	mode string
+}
+
+func run(cfg config) (err error) {
+	b := &bench{cfg: cfg, timing: timing{Warm: 80 * time.Millisecond, Span: 200 * time.Millisecond, Quiet: time.Second}}
+	if cfg.short {
+		b.timing = timing{Warm: 3 * time.Millisecond, Span: 10 * time.Millisecond, Quiet: 10 * time.Millisecond}
 	}
 	if cfg.profile != "" {
-		abs, err := filepath.Abs(cfg.profile)
-		if err != nil {
-			return err
-		}
-		cfg.profile = abs
-	}
-	places, err := placements(strings.Split(cfg.cpus, ","))
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "nodeipc-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	for name, text := range map[string][]byte{"child.js": childJS, "worker.js": workerJS} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+		b.timing.Span, b.cfg.nodes, b.cfg.others, b.cfg.floor = 5*time.Second, "none", "none", false
+		if b.cfg.profile, err = filepath.Abs(cfg.profile); err != nil {
 			return err
 		}
 	}
-
-	b := &bench{cfg: cfg, dir: dir, built: map[string]string{}}
-	if err := b.build(); err != nil { // before anything is pinned: the compiler may have the whole machine
+	if cfg.span > 0 {
+		b.timing.Span = cfg.span
+	}
+	if b.at, err = findPlacement(cfg.cpus); err != nil {
 		return err
 	}
-	rep := newReport(os.Stdout)
-	failed := false
-	for _, name := range cfg.nodes {
-		node, err := exec.LookPath(name)
-		if err != nil {
-			return err
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "nodeipc-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	rep := newReport(os.Stdout, b)
+	good, profiled := true, 0
+	for _, s := range scenarios() {
+		goes := b.goSides(&s)
+		if len(goes) == 0 {
+			continue
 		}
-		version, err := exec.Command(node, "--version").Output()
-		if err != nil {
-			return fmt.Errorf("%s --version: %w", node, err)
+		if profiled += len(goes); cfg.profile != "" && profiled > 1 {
+			return errors.New("-profile: use -only, so that one scenario in one mode is left")
 		}
-		for _, at := range places {
-			rep.section(string(bytes.TrimSpace(version)), at)
-			for _, s := range scenarios(cfg) {
-				if err := b.compare(node, at, s, rep); err != nil {
-					if !errors.Is(err, errFailed) {
-						return err
-					}
-					failed = true
-				}
-			}
-		}
+		res := b.take(&s, goes)
+		good = rep.scenario(&s, goes, res) && good
 	}
 	rep.finish()
 	if cfg.json != "" {
@@ -142,123 +142,218 @@ func run(cfg config) error {
 			return err
 		}
 	}
-	if failed {
-		return errFailed
+	if !good {
+		return errors.New("some rows failed")
 	}
 	return nil
 }
 
-type bench struct {
-	cfg   config
-	dir   string
-	built map[string]string
-}
-
-// build makes the Go children that will be wanted.
-func (b *bench) build() error {
-	for _, s := range scenarios(b.cfg) {
-		for _, m := range b.modes(&s) {
-			pkg, _ := program(m)
-			if b.built[pkg] != "" {
-				continue
-			}
-			path := filepath.Join(b.dir, "go-"+pkg)
-			args := []string{"build", "-o", path}
-			if b.cfg.profile != "" {
-				args = append(args, "-tags", "profile") // a binary with pprof in it starts more slowly, hence only then
-			}
-			cmd := exec.Command("go", append(args, module+"/bench/"+pkg)...)
-			cmd.Stderr = os.Stderr
-			if err := cmd.Run(); err != nil {
-				return fmt.Errorf("build bench/%s: %w", pkg, err)
-			}
-			b.built[pkg] = path
-		}
+// prepare makes the subjects, before anything is pinned: the compiler may have the whole machine.
+func (b *bench) prepare() error {
+	script := b.path("subject.cjs")
+	if err := os.WriteFile(script, subjectJS, 0o644); err != nil {
+		return err
 	}
-	return nil
-}
-
-// program gives the package that is the Go child of this mode, and the mode's name there.
-func program(mode string) (pkg, name string) {
-	if name, ok := strings.CutPrefix(mode, "floor-"); ok {
-		return "floor", name
-	}
-	return "child", mode
-}
-
-// modes are those of a scenario that -only and -floor leave.
-func (b *bench) modes(s *scenario) (modes []string) {
-	all := s.modes
-	if b.cfg.floor {
-		all = append(slices.Clone(all), "floor-poll", "floor-raw", "floor-block")
-	}
-	for _, m := range all {
-		if s.wanted(b.cfg.only, m) {
-			modes = append(modes, m)
-		}
-	}
-	return modes
-}
-
-// contestant is one side of a comparison: how to start it.
-type contestant struct {
-	name string
-	argv []string
-	env  []string
-	at   placement
-}
-
-// compare runs a scenario: in every round the Node child, then the Go child in each of its modes.
-func (b *bench) compare(node string, at placement, s scenario, rep *report) error {
-	modes := b.modes(&s)
-	if len(modes) == 0 {
-		return nil
-	}
-	file := "child.js"
-	if s.worker {
-		file = "worker.js"
-	}
-	sides := []contestant{{name: "Node", at: at, argv: append([]string{node, filepath.Join(b.dir, file)}, s.nodeArgs()...)}}
-	for _, m := range modes {
-		pkg, mode := program(m)
-		c := contestant{name: "Go " + m, at: at, argv: append([]string{b.built[pkg]}, s.goArgs(mode)...)}
+	for _, pkg := range []string{"subject", "floor"} {
+		args := []string{"build", "-o", b.path(pkg)}
 		if b.cfg.profile != "" {
+			args = append(args, "-tags", "profile") // a binary with pprof in it starts more slowly, hence only then
+		}
+		if _, err := output("go", append(args, module+"/bench/"+pkg)...); err != nil {
+			return err
+		}
+	}
+	root, err := output("go", "list", "-m", "-f", "{{.Dir}}", module)
+	if err != nil {
+		return err
+	}
+	b.runtimes = findRuntimes(b.cfg.nodes, b.cfg.others, filepath.Join(root, "scripts", "runtimes.sh"), script)
+	if len(b.nodes) == 0 && b.cfg.nodes != "none" {
+		return errors.New("there is no Node: " + strings.Join(b.notes, "; "))
+	}
+	return nil
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// goSides are the modes of the Go side that are wanted.
+func (b *bench) goSides(s *scenario) (sides []contestant) {
+	modes := s.modes
+	if s.floor && b.cfg.floor {
+		modes = append(modes[:len(modes):len(modes)], "floor")
+	}
+	for _, m := range modes {
+		if !s.wanted(b.cfg.only, m) {
+			continue
+		}
+		c := contestant{name: m, mode: m, verb: s.verb, argv: []string{b.path("subject")}}
+		switch {
+		case m == "floor":
+			c.argv = []string{b.path("floor")}
+		case m == minimal:
+			c.argv, c.verb = []string{b.path("floor")}, "idle"
+		case b.cfg.profile != "":
 			c.env = []string{profileEnv + "=" + b.cfg.profile}
 		}
 		sides = append(sides, c)
 	}
-	// A child that answers wrongly says nothing about speed: its row is dropped, the others go on.
-	samples := make([][]sample, len(sides))
-	broken := make([]bool, len(sides))
-	for range s.rounds {
-		for i, side := range sides {
-			if broken[i] || broken[0] {
+	return sides
+}
+
+// A result is what the runs of one contestant gave. With an error there are no samples that count.
+type result struct {
+	samples []sample
+	err     error
+}
+
+// take puts all contestants through a scenario, in turns.
+func (b *bench) take(s *scenario, goes []contestant) map[string]*result {
+	var sides []contestant
+	for _, r := range append(b.nodes[:len(b.nodes):len(b.nodes)], b.others...) {
+		sides = append(sides, contestant{name: r.name, argv: r.argv, verb: s.verb, mode: "-"})
+	}
+	sides = append(sides, goes...)
+	rounds := 5
+	if s.rounds > 0 {
+		rounds = s.rounds
+	}
+	if b.cfg.short || b.cfg.profile != "" {
+		rounds = 1
+	}
+	if b.cfg.runs > 0 {
+		rounds = b.cfg.runs
+	}
+	all := map[string]*result{}
+	for range rounds {
+		for _, side := range sides {
+			res := all[side.name]
+			if res == nil {
+				res = &result{}
+				all[side.name] = res
+				if why := cannot(side.name, s); why != "" {
+					res.err = errors.New(why)
+				}
+			}
+			// Who answers wrongly says nothing about speed, and is out; the others go on.
+			if res.err != nil {
 				continue
 			}
 			runtime.GC()
-			got, err := s.run(side, &s)
-			if err != nil {
-				fmt.Fprintf(os.Stderr, "bench: %s: %s: %v\n", s.name, side.name, err)
-				broken[i] = true
-				continue
-			}
-			samples[i] = append(samples[i], got)
+			got, err := b.once(s, side)
+			res.samples, res.err = append(res.samples, got), err
 		}
 	}
-	for _, metric := range s.metrics {
-		for i, m := range modes {
-			name := s.rowName(m, metric.name)
-			switch {
-			case b.cfg.only != nil && !b.cfg.only.MatchString(name):
-			case broken[0] || broken[i+1]:
-				rep.failed(name)
-			default:
-				rep.row(name, m, metric, samples[0], samples[i+1])
-			}
+	return all
+}
+
+// once runs a fresh process of a contestant.
+func (b *bench) once(s *scenario, c contestant) (sample, error) {
+	argv := append(c.argv[:len(c.argv):len(c.argv)], c.verb, c.mode)
+	limit := patience + 10*b.timing.Span
+	if s.parent {
+		return b.onceParent(s, c, argv, limit)
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "channel")
+	env := append(c.env, "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json")
+	if s.worker {
+		env = append(env, "NODE_UNIQUE_ID=1")
+	}
+	p := &peer{fd: fds[0], buf: readBuffer, began: time.Now()}
+	pin(b.at.subject) // the child inherits the processors of the thread that starts it, which is ours
+	proc, err := spawn(argv, env, limit, os.Stdin, os.Stderr, os.Stderr, theirs)
+	pin(b.at.driver)
+	theirs.Close()
+	if err != nil {
+		return nil, p.close(err)
+	}
+	p.pid = proc.Pid
+	if c.mode == minimal {
+		silent := *s
+		silent.corpus, s = nil, &silent
+	}
+	got, err := s.drive(p, s, b.timing)
+	return got, proc.end(p.close(err))
+}
+
+// readBuffer is shared: there is only ever one child at a time.
+var readBuffer = make([]byte, readSize)
+
+const driveArg = "drive"
+
+// An order tells a driver that is a child what to do; an outcome is what it then writes to its stdout.
+type order struct {
+	Scenario string
+	Timing   timing
+	CPUs     []int
+}
+
+type outcome struct {
+	Sample sample
+	Error  string
+}
+
+// onceParent runs a contestant as the parent of this program in another role. It inherits a pipe as its stdout, which
+// carries the result: the channel stays the contestant's.
+func (b *bench) onceParent(s *scenario, c contestant, argv []string, limit time.Duration) (sample, error) {
+	o, err := json.Marshal(order{s.name, b.timing, cpuList(b.at.driver)})
+	if err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	pin(b.at.subject)
+	proc, err := spawn(append(argv, b.self, driveArg, string(o)), c.env, limit, os.Stdin, w, os.Stderr)
+	pin(b.at.driver)
+	w.Close()
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(r) // until both have ended
+	var got outcome
+	if err == nil {
+		err = json.Unmarshal(text, &got)
+	}
+	switch {
+	case err != nil:
+		err = fmt.Errorf("the driver's outcome: %w: %q", err, text)
+	case got.Error != "":
+		err = errors.New(got.Error)
+	}
+	return got.Sample, proc.end(err)
+}
+
+// driveParent is the driver as a child: it drives its parent.
+func driveParent(text string) error {
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return err
+	}
+	set := new(unix.CPUSet)
+	for _, i := range o.CPUs {
+		set.Set(i)
+	}
+	pin(set)
+	for _, s := range scenarios() {
+		if s.name != o.Scenario {
+			continue
 		}
+		p, err := parentPeer()
+		if err != nil {
+			return err
+		}
+		var out outcome
+		out.Sample, err = s.drive(p, &s, o.Timing)
+		if err = p.close(err); err != nil {
+			out.Error = err.Error()
+		}
+		return json.NewEncoder(os.Stdout).Encode(out)
 	}
-	if slices.Contains(broken, true) {
-		return errFailed
-	}
-	return nil
+	return fmt.Errorf("no scenario %q", o.Scenario)
 }

@@ -13,52 +13,231 @@ import (
 
 // report prints rows as they come and keeps them for -json.
 type report struct {
-	out  io.Writer
-	node string
-	at   placement
-	head bool
-	file struct {
-		Go      string     `json:"go"`
-		OS      string     `json:"os"`
-		CPU     string     `json:"cpu"`
-		Threads int        `json:"threads"`
-		Rows    []savedRow `json:"rows"`
+	out   io.Writer
+	b     *bench
+	head  bool // is written
+	below []string
+	file  struct {
+		Go         string   `json:"go"`
+		OS         string   `json:"os"`
+		CPU        string   `json:"cpu"`
+		Processors int      `json:"processors"`
+		Placement  string   `json:"placement"`
+		Timing     timing   `json:"timing_ns"`
+		Notes      []string `json:"notes"`
+		Rows       []row    `json:"rows"`
+		// By scenario and contestant; the Go side has the names of its modes.
+		Samples map[string]map[string][]sample `json:"samples"`
 	}
 }
 
-type savedRow struct {
-	Row         string   `json:"row"`
-	NodeVersion string   `json:"node_version"`
-	CPUs        string   `json:"cpus"`
-	Unit        string   `json:"unit"`
-	NodeFigure  float64  `json:"node_figure"`
-	GoFigure    float64  `json:"go_figure"`
-	Ratio       float64  `json:"ratio"`
-	Share       bool     `json:"share"` // ratio is Go/Node, else Node/Go
-	Min         float64  `json:"min"`
-	Max         float64  `json:"max"`
-	Goal        float64  `json:"goal,omitempty"`
-	Node        []sample `json:"node"`
-	Go          []sample `json:"go"`
+type row struct {
+	Name     string            `json:"name"`
+	Unit     string            `json:"unit"`
+	Share    bool              `json:"share"` // the ratios are Go's share of the other's figure, else how many times it is Go's
+	Go       figure            `json:"go"`
+	Runtimes map[string]figure `json:"runtimes"`
+	Ratios   map[string]figure `json:"ratios"`
+	Goal     string            `json:"goal,omitempty"`
+	Met      *bool             `json:"met,omitempty"`
+	Failed   string            `json:"failed,omitempty"`
 }
 
-func newReport(out io.Writer) *report {
-	r := &report{out: out}
-	r.file.Go, r.file.OS, r.file.Threads = runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU()
-	r.file.CPU = cpuModel()
-	fmt.Fprintf(out, "%s, %s, %d x %s, load %s\n", r.file.Go, r.file.OS, r.file.Threads, r.file.CPU, load())
+// A figure is the median of some runs, and their range.
+type figure struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+func summary(v []float64) figure { return figure{median(v), slices.Min(v), slices.Max(v)} }
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// compare gives the ratio of the medians, and its range over the pairs of runs that stood next to each other in time.
+func (m *metric) compare(theirs, mine []float64) figure {
+	over := func(their, my float64) float64 {
+		if m.share || m.rate {
+			return my / their
+		}
+		return their / my
+	}
+	var pairs []float64
+	for i := range mine {
+		pairs = append(pairs, over(theirs[i], mine[i]))
+	}
+	return figure{over(median(theirs), median(mine)), slices.Min(pairs), slices.Max(pairs)}
+}
+
+func (m *metric) values(samples []sample) (v []float64) {
+	for _, s := range samples {
+		if m.rate {
+			v = append(v, 1e6/s[m.key])
+		} else {
+			v = append(v, s[m.key])
+		}
+	}
+	return v
+}
+
+func newReport(out io.Writer, b *bench) *report {
+	r := &report{out: out, b: b}
+	f := &r.file
+	f.Go, f.OS, f.Processors, f.CPU = runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU(), cpuModel()
+	f.Placement, f.Timing, f.Samples = b.at.title, b.timing, map[string]map[string][]sample{}
+	f.Notes = slices.Clone(b.notes)
+	fmt.Fprintf(out, "%s, %s, %d x %s, load %s; %s\n", f.Go, f.OS, f.Processors, f.CPU, load(), b.at.title)
+	for _, n := range b.notes {
+		fmt.Fprintln(out, n)
+	}
 	return r
 }
 
-func (r *report) section(node string, at placement) { r.node, r.at, r.head = node, at, false }
-
 func (r *report) finish() {
-	fmt.Fprintf(r.out, "\n\"10.0x\": Go needs a tenth; \"0.10\" likewise, where a goal is a share. + goal met, - not met. Load now %s.\n", load())
+	fmt.Fprint(r.out, "\nMedians over fresh processes, ± half their range. \"10.0x\": Go needs a tenth, or does ten times as much; \"0.10\": Go's share,\n",
+		"likewise. Behind it the range over the pairs of runs. Goals are against Node 20: + met, ! not met. Load now ", load(), ".\n")
+	for _, n := range r.below {
+		fmt.Fprintln(r.out, n)
+	}
 }
 
-func (r *report) failed(name string) {
+// scenario prints the rows of a scenario, and reports whether they are good.
+func (r *report) scenario(s *scenario, goes []contestant, results map[string]*result) (good bool) {
+	good = true
+	broken := func(name string) bool {
+		err := results[name].err
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %s: %v\n", s.name, name, err)
+			good = false
+		}
+		return err != nil
+	}
+	for _, p := range r.b.nodes {
+		broken(p.name)
+	}
+	for _, c := range goes {
+		broken(c.name)
+	}
+	for _, p := range r.b.others { // that these cannot do something is no failure of the benchmark
+		if err := results[p.name].err; err != nil {
+			note := fmt.Sprintf("- %s, %s: %.400v", p.name, s.name, err)
+			r.below, r.file.Notes = append(r.below, note), append(r.file.Notes, note)
+		}
+	}
+	r.file.Samples[s.name] = map[string][]sample{}
+	for name, res := range results {
+		r.file.Samples[s.name][name] = res.samples
+	}
+	for i := range s.metrics {
+		for _, c := range goes {
+			m := &s.metrics[i]
+			if name := s.rowName(c.name, m); r.b.cfg.only == nil || r.b.cfg.only.MatchString(name) {
+				r.row(name, c.name, m, results)
+			}
+		}
+	}
+	return good
+}
+
+func (r *report) row(name, mode string, m *metric, results map[string]*result) {
+	row := row{Name: name, Unit: m.unit, Share: m.share, Runtimes: map[string]figure{}, Ratios: map[string]figure{}}
+	defer func() { r.file.Rows = append(r.file.Rows, row) }()
 	r.header()
-	fmt.Fprintf(r.out, "%-30s FAILED\n", name)
+	cells := []string{name, m.unit}
+	defer func() { r.line(cells) }()
+	if err := results[mode].err; err != nil {
+		row.Failed = err.Error()
+		cells = append(cells, "FAILED")
+		return
+	}
+	mine := m.values(results[mode].samples)
+	row.Go = summary(mine)
+	cells = append(cells, row.Go.String())
+	for _, p := range r.b.nodes {
+		if results[p.name].err != nil {
+			cells = append(cells, "FAILED", "", "", "")
+			continue
+		}
+		theirs := m.values(results[p.name].samples)
+		their, ratio := summary(theirs), m.compare(theirs, mine)
+		row.Runtimes[p.name], row.Ratios[p.name] = their, ratio
+		cells = append(cells, their.String(), m.times(ratio.Median), m.bare(ratio.Min)+".."+m.bare(ratio.Max), "")
+		if goalsAgainst(p) {
+			row.Goal, row.Met = m.goal(mode, row.Go.Median, ratio.Median, results)
+			verdict := map[bool]string{true: " +", false: " !"}
+			if row.Met != nil {
+				cells[len(cells)-1] = row.Goal + verdict[*row.Met]
+			}
+		}
+	}
+	for _, p := range r.b.others {
+		if results[p.name].err != nil {
+			cells = append(cells, "-")
+			continue
+		}
+		their := summary(m.values(results[p.name].samples))
+		row.Runtimes[p.name] = their
+		cells = append(cells, number(their.Median))
+	}
+}
+
+// goal says what the goal of a row is, if it has one, and whether it is met.
+func (m *metric) goal(mode string, mine, ratio float64, results map[string]*result) (text string, met *bool) {
+	want := m.goals.by[mode]
+	if want == 0 {
+		return "", nil
+	}
+	ok := ratio >= want
+	text = "≥" + m.times(want)
+	if m.share {
+		ok, text = ratio <= want, "≤"+m.times(want)
+	}
+	if m.goals.over != "" {
+		base := results[m.goals.over]
+		if base == nil || base.err != nil {
+			return "", nil
+		}
+		limit := median(m.values(base.samples)) + want
+		ok, text = mine <= limit, "≤"+number(limit)
+	}
+	return text, &ok
+}
+
+func (m *metric) times(f float64) string {
+	if m.share {
+		return m.bare(f)
+	}
+	return m.bare(f) + "x"
+}
+
+func (m *metric) bare(f float64) string {
+	switch {
+	case m.share:
+		return fmt.Sprintf("%.2f", f)
+	case f >= 100:
+		return fmt.Sprintf("%.0f", f)
+	}
+	return fmt.Sprintf("%.1f", f)
+}
+
+func number(f float64) string {
+	switch {
+	case f == float64(int(f)) || f >= 100:
+		return fmt.Sprintf("%.0f", f)
+	case f >= 10:
+		return fmt.Sprintf("%.1f", f)
+	}
+	return fmt.Sprintf("%.3f", f)
+}
+
+func (f figure) String() string {
+	if f.Min == f.Max {
+		return fmt.Sprintf("%6s", number(f.Median))
+	}
+	return fmt.Sprintf("%6s ±%.0f%%", number(f.Median), (f.Max-f.Min)/2/f.Median*100)
 }
 
 func (r *report) header() {
@@ -66,76 +245,41 @@ func (r *report) header() {
 		return
 	}
 	r.head = true
-	fmt.Fprintf(r.out, "\nNode %s, %s\n%-30s %-7s %9s %9s %8s %15s %8s   | %9s %9s %8s %15s\n", r.node, r.at.title, "row", "unit", "Node", "Go", "ratio", "over pairs", "goal",
-		"Node wall", "Go wall", "ratio", "over pairs")
+	cells := []string{"", "", r.file.Go}
+	for _, p := range r.b.nodes {
+		cells = append(cells, p.name, "ratio", "over pairs", "goal")
+	}
+	for _, p := range r.b.others {
+		cells = append(cells, strings.Fields(p.name)[0])
+	}
+	fmt.Fprintln(r.out)
+	r.line(cells)
 }
 
-// row compares the runs of the two sides; those of equal index stood next to each other in time.
-func (r *report) row(name, mode string, m metric, node, gos []sample) {
-	r.header()
-	n, g, ratio, lo, hi := contrast(node, gos, m.pick, m.median, m.share)
-	goal := m.goals[mode]
-	goalText, verdict := "", ""
-	if goal > 0 {
-		met := ratio >= goal
-		goalText = "≥" + times(goal)
-		if m.share {
-			met = ratio <= goal
-			goalText = fmt.Sprintf("≤%.2f", goal)
+// line prints a line of the table. Its columns are the row, its unit, Go, four for each Node, and one for each other
+// runtime; positive widths align to the right.
+func (r *report) line(cells []string) {
+	widths := []int{-24, -6, -12}
+	for _, p := range r.b.nodes {
+		goal := 0
+		if goalsAgainst(p) {
+			goal = -7
 		}
-		verdict = "-"
-		if met {
-			verdict = "+"
+		widths = append(widths, -12, 7, -11, goal)
+	}
+	for range r.b.others {
+		widths = append(widths, 7)
+	}
+	var line strings.Builder
+	for i, c := range cells {
+		if widths[i] != 0 {
+			fmt.Fprintf(&line, "%*s ", widths[i], c)
 		}
 	}
-	show := times
-	if m.share {
-		show = func(f float64) string { return fmt.Sprintf("%.2f", f) }
-	}
-	figure := func(f float64) string {
-		switch {
-		case m.rate:
-			return fmt.Sprintf("%.0f", 1e6/f)
-		case f >= 100:
-			return fmt.Sprintf("%.0f", f)
-		}
-		return fmt.Sprintf("%.3f", f)
-	}
-	line := fmt.Sprintf("%-30s %-7s %9s %9s %8s %15s %8s %1s ", name, m.unit, figure(n), figure(g), show(ratio), show(lo)+" .. "+show(hi), goalText, verdict)
-	if m.wall {
-		wn, wg, wr, wlo, whi := contrast(node, gos, wall, m.median, m.share)
-		line += fmt.Sprintf("| %9s %9s %8s %15s", figure(wn), figure(wg), show(wr), show(wlo)+" .. "+show(whi))
-	}
-	fmt.Fprintln(r.out, strings.TrimRight(line, " "))
-	r.file.Rows = append(r.file.Rows, savedRow{name, r.node, r.at.name, m.unit, n, g, ratio, m.share, lo, hi, goal, node, gos})
+	fmt.Fprintln(r.out, strings.TrimRight(line.String(), " "))
 }
 
-func times(f float64) string { return fmt.Sprintf("%.1fx", f) }
-
-// contrast gives the figure of each side, their ratio, and the least and greatest ratio of a pair.
-func contrast(node, gos []sample, pick func(sample) float64, useMedian, share bool) (n, g, ratio, lo, hi float64) {
-	var ns, gs, rs []float64
-	over := func(n, g float64) float64 {
-		if share {
-			return g / n
-		}
-		return n / g
-	}
-	for i := range node {
-		a, b := pick(node[i]), pick(gos[i])
-		ns, gs, rs = append(ns, a), append(gs, b), append(rs, over(a, b))
-	}
-	n, g = slices.Min(ns), slices.Min(gs)
-	if useMedian {
-		n, g = median(ns), median(gs)
-	}
-	return n, g, over(n, g), slices.Min(rs), slices.Max(rs)
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
+func goalsAgainst(p program) bool { return strings.HasPrefix(p.name, "Node 20.") }
 
 func (r *report) writeJSON(name string) error {
 	text, err := json.MarshalIndent(r.file, "", "  ")

@@ -8,7 +8,7 @@ import (
 	"runtime/pprof"
 )
 
-// profile writes a CPU profile of the whole run, warm-up included, to the file the parent names.
+// profile writes a CPU profile of the whole run, warm-up included, to the file that the benchmark names.
 func profile() (stop func()) {
 	name := os.Getenv("NODEIPC_BENCH_CPUPROFILE")
 	if name == "" {
@@ -19,7 +19,7 @@ func profile() (stop func()) {
 		err = pprof.StartCPUProfile(f)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench child:", err)
+		fmt.Fprintln(os.Stderr, "bench subject:", err)
 		os.Exit(1)
 	}
 	return func() {

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+)
+
+// A corpus is a cycle of messages of equal length, framed, as one text. Their members are in sorted order, their numbers
+// have one form only and their strings are escaped as JSON.stringify does it, so that every way of decoding and encoding
+// gives the same bytes again.
+type corpus struct {
+	frame int    // bytes of one frame, newline included
+	cycle int    // bytes of the cycle
+	text  []byte // the cycle, and enough of the next one that a read never has to wrap around
+	ids   []uint32
+}
+
+// makeCorpus returns a function that makes a corpus of count messages once, when it is wanted.
+func makeCorpus(count int, message func(id int, name string) string) func() *corpus {
+	names := [...]string{"Ada", "Grace", "Edsger", "Barbara", "Donald", "Hedy", "Ken", "Margaret"}
+	return sync.OnceValue(func() *corpus {
+		c := &corpus{}
+		for i := range count {
+			id := 100000 + (i*7919)%899981 // six digits, no two alike
+			c.ids = append(c.ids, uint32(id))
+			c.text = append(append(c.text, message(id, names[i%len(names)])...), '\n')
+		}
+		c.cycle = len(c.text)
+		c.frame = c.cycle / count
+		for len(c.text) < c.cycle+readSize {
+			c.text = append(c.text, c.text[:min(c.cycle, readSize)]...)
+		}
+		return c
+	})
+}
+
+// messages makes a corpus of flat objects of exactly size bytes: most of it is a text or, in small ones, the name.
+func messages(size, count int) func() *corpus {
+	const words = "The quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly, and nothing in this text wants escaping. "
+	return makeCorpus(count, func(id int, name string) string {
+		head := fmt.Sprintf(`{"id":%d,"name":"%s`, id, name)
+		tail := `","ok":true,"type":"greeting"}`
+		fill := strings.Repeat(".", 64)
+		if size > 64 {
+			head += `","ok":true,"text":"`
+			tail = `","type":"greeting"}`
+			fill = strings.Repeat(words, size/len(words)+1)
+		}
+		return head + fill[:size-len(head)-len(tail)] + tail
+	})
+}
+
+// documents makes a corpus of large nested objects: arrays, strings with escapes and without, in several scripts,
+// integers, fractions and booleans.
+func documents(size int) func() *corpus {
+	return makeCorpus(3, func(id int, _ string) string {
+		r := rand.New(rand.NewPCG(1, 2))
+		texts := []string{"plain words of a note", "a \"quoted\" word\nand a second line\t", `C:\path\of\a\file`, "naïve café, 東京, Привет", "smile 😀 & <wave>", ""}
+		fraction := func(n int) float64 { return float64(r.IntN(n*1000))/1000 + 0.0005 }
+		item := func(id int) any {
+			var history []any
+			for range 4 {
+				history = append(history, map[string]any{"at": 1.7e12 + float64(r.IntN(1e9)), "done": r.IntN(2) == 0, "text": texts[r.IntN(len(texts))]})
+			}
+			var note any
+			if r.IntN(3) > 0 {
+				note = texts[r.IntN(len(texts))]
+			}
+			return map[string]any{
+				"active": r.IntN(2) == 0, "balance": fraction(100000), "geo": map[string]any{"lat": fraction(90), "lng": -fraction(180)},
+				"history": history, "id": id, "name": fmt.Sprintf("Zoë Müller the %dth", id), "note": note,
+				"scores": []any{fraction(10), fraction(10), r.IntN(100), -r.IntN(100), fraction(1) * 1e-6},
+				"tags":   []any{"alpha", "beta", texts[r.IntN(len(texts))]},
+			}
+		}
+		var items []any
+		for about := 0; about < size; about += 500 {
+			items = append(items, item(len(items)))
+		}
+		var out bytes.Buffer
+		enc := json.NewEncoder(&out)
+		enc.SetEscapeHTML(false)
+		err := enc.Encode(map[string]any{
+			"id": id, "items": items, "type": "document", "zsum": fraction(1e9),
+			"meta": map[string]any{"count": len(items), "title": "the large document", "tree": map[string]any{"depth": 3, "path": []int{1, 2, 3}}},
+		})
+		if err != nil {
+			panic(err) // nothing in it can fail
+		}
+		return strings.TrimSuffix(out.String(), "\n")
+	})
+}
+
+// from gives what comes at offset off of the endless repetition: n bytes, or fewer but at least readSize.
+func (c *corpus) from(off, n int) []byte {
+	text := c.text[off%c.cycle:]
+	return text[:min(n, len(text))]
+}
+
+func (c *corpus) count() int { return len(c.ids) }
+
+// hash is what a subject answers that has received n messages from the beginning of the cycle.
+func (c *corpus) hash(n int) (h uint32) {
+	for i := range n {
+		h = h*31 + c.ids[i%len(c.ids)]
+	}
+	return h
+}
