@@ -34,7 +34,7 @@ func driveIdle(p *peer, s *scenario, t timing) (sample, error) {
 		}
 	}
 	time.Sleep(t.Quiet)
-	got, err := readStatus(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid), "Rss", "Pss", "Private_Clean", "Private_Dirty")
+	got, err := readStatus(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid), "Rss", "Pss", "Private_Dirty")
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func driveIdle(p *peer, s *scenario, t timing) (sample, error) {
 	}
 	mb := func(kib float64) float64 { return kib * 1024 / 1e6 }
 	return sample{
-		"rss": mb(got["Rss"]), "pss": mb(got["Pss"]), "private": mb(got["Private_Clean"] + got["Private_Dirty"]),
+		"rss": mb(got["Rss"]), "pss": mb(got["Pss"]), "dirty": mb(got["Private_Dirty"]),
 		"threads": status["Threads"],
 	}, nil
 }

@@ -97,8 +97,13 @@ func newReport(out io.Writer, b *bench) *report {
 }
 
 func (r *report) finish() {
-	fmt.Fprint(r.out, "\nMedians over fresh processes, ± half their range. \"10.0x\": Go needs a tenth, or does ten times as much; \"0.10\": Go's share,\n",
-		"likewise. Behind it the range over the pairs of runs. Goals are against Node 20: + met, ! not met. Load now ", load(), ".\n")
+	fmt.Fprintf(r.out, `
+Medians of fresh processes, ± half their range. Ratio: "10.0x" means that Go needs a tenth, or does ten times as much;
+where a share is the goal it is Go's share, "0.10". Goals are against Node 20: + met, ! not met. Load now %s.
+`, load())
+	if r.b.cfg.short {
+		fmt.Fprintln(r.out, "-short: the figures mean nothing.")
+	}
 	for _, n := range r.below {
 		fmt.Fprintln(r.out, n)
 	}
@@ -165,7 +170,7 @@ func (r *report) row(name, mode string, m *metric, results map[string]*result) {
 		their, ratio := summary(theirs), m.compare(theirs, mine)
 		row.Runtimes[p.name], row.Ratios[p.name] = their, ratio
 		cells = append(cells, their.String(), m.times(ratio.Median), m.bare(ratio.Min)+".."+m.bare(ratio.Max), "")
-		if goalsAgainst(p) {
+		if goalsAgainst(p) && !r.b.cfg.short {
 			row.Goal, row.Met = m.goal(mode, row.Go.Median, ratio.Median, results)
 			verdict := map[bool]string{true: " +", false: " !"}
 			if row.Met != nil {
@@ -215,7 +220,7 @@ func (m *metric) times(f float64) string {
 
 func (m *metric) bare(f float64) string {
 	switch {
-	case m.share:
+	case m.share || f < 2:
 		return fmt.Sprintf("%.2f", f)
 	case f >= 100:
 		return fmt.Sprintf("%.0f", f)
@@ -259,7 +264,7 @@ func (r *report) header() {
 // line prints a line of the table. Its columns are the row, its unit, Go, four for each Node, and one for each other
 // runtime; positive widths align to the right.
 func (r *report) line(cells []string) {
-	widths := []int{-24, -6, -12}
+	widths := []int{-25, -6, -12}
 	for _, p := range r.b.nodes {
 		goal := 0
 		if goalsAgainst(p) {

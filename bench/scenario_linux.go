@@ -101,7 +101,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "idle", verb: "echo", modes: []string{"raw", "any", minimal}, corpus: small, inFlight: 64, rounds: 2, drive: driveIdle,
-			metrics: []metric{megabytes("RSS", "rss"), megabytes("PSS", "pss"), megabytes("private", "private"), {name: "threads", key: "threads"}},
+			metrics: []metric{megabytes("RSS", "rss"), megabytes("PSS", "pss"), megabytes("dirty", "dirty"), {name: "threads", key: "threads"}},
 		},
 		{name: "parent echo 64B", parent: true, verb: "echo", modes: []string{"raw"}, corpus: small, inFlight: 64, drive: driveEcho, metrics: perMessage(0, 0, 0)},
 		{name: "parent flood in 64B", parent: true, verb: "sink", modes: []string{"raw"}, corpus: small, drive: driveFloodIn, metrics: perMessage(0, 0, 0)},
