@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ type Channel struct {
 	log  *slog.Logger
 	conn transport
 	done chan struct{}
+
+	lastFrame atomic.Int64 // bytes of what was encoded last: the next may be as long
 
 	tapMu sync.Mutex // held while Options.Tap is called; taken before mu
 

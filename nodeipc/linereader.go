@@ -20,7 +20,7 @@ type lineReader struct {
 	scanned  int    // there is no newline in buf[start:scanned]
 	end      int    // of what was read
 	max      int    // longest line, negative for no limit
-	hint     int    // length of the last line that did not fit a block
+	hint     int    // length of the last line, if it was a long one
 	fresh    bool   // buf is new since the last call of newBlock
 	examined int64  // bytes searched for a newline; tests compare it with what came in
 }
@@ -33,17 +33,14 @@ func (r *lineReader) space() []byte {
 	return r.buf[r.end:]
 }
 
-// move goes on in a new block, large enough for a line that is already long. Lines as long as the last long one are
-// expected to follow, and the room is at least doubled, so that a long line is copied a bounded number of times.
+// move goes on in a new block, large enough for a line that is already long. Long lines often come one after the other,
+// so there is room for one like the last; and room is at least doubled, so that a line is copied a bounded number of
+// times.
 func (r *lineReader) move() {
 	part := r.buf[r.start:r.end]
 	size := blockSize
 	if len(part) > blockSize/2 {
-		size = 2 * len(part)
-		if 4*len(part) >= r.hint { // otherwise it is of another kind
-			size = max(size, r.hint)
-		}
-		size += minRead
+		size = max(2*len(part), r.hint) + minRead
 	}
 	buf := uncleared(size)
 	copy(buf, part)
@@ -78,8 +75,11 @@ func (r *lineReader) next() (line []byte, ok bool) {
 	r.examined += int64(i + 1)
 	stop := r.scanned + i
 	line = r.buf[r.start:stop:stop]
-	if len(line) > blockSize/2 {
+	if r.hint = 0; len(line) > blockSize/2 {
 		r.hint = len(line)
+	}
+	if len(r.buf) > 2*blockSize && len(line) < len(r.buf)/4 {
+		line = bytes.Clone(line) // whoever keeps it shall not keep so large a block
 	}
 	r.start, r.scanned = stop+1, stop+1
 	return line, true

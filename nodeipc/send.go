@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -53,12 +52,18 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 		c.unlock()
 		return err
 	}
-	buf := frames.Get().(*[]byte)
-	defer recycle(buf)
+	var buf *[]byte
 	var err error
 	if ok {
-		*buf = append(slices.Grow((*buf)[:0], len(m.Data)+1), m.Data...)
-	} else if *buf, err = encode((*buf)[:0], v); err != nil {
+		buf = frameBuffer(len(m.Data) + 1)
+		*buf = append(*buf, m.Data...)
+	} else {
+		buf = frameBuffer(int(c.lastFrame.Load()))
+		*buf, err = encode(*buf, v)
+		c.lastFrame.Store(int64(len(*buf)))
+	}
+	defer recycle(buf)
+	if err != nil {
 		return err
 	}
 	_, posted := v.(Internal)
@@ -68,11 +73,37 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	return err
 }
 
-var frames = sync.Pool{New: func() any { return new([]byte) }}
+// Buffers for frames, short and long ones apart: a long one is not found by chance.
+var frames, longFrames = newPool(), newPool()
+
+func newPool() *sync.Pool { return &sync.Pool{New: func() any { return new([]byte) }} }
+
+// frameBuffer returns an empty buffer for a frame of about so many bytes.
+func frameBuffer(size int) *[]byte {
+	if size < longFrame {
+		return frames.Get().(*[]byte)
+	}
+	buf := longFrames.Get().(*[]byte)
+	*buf = room(*buf, size)
+	return buf
+}
+
+// room returns an empty buffer that holds so many bytes: buf if it does.
+func room(buf []byte, size int) []byte {
+	if cap(buf) < size {
+		buf = uncleared(size)
+	}
+	return buf[:0]
+}
 
 func recycle(buf *[]byte) {
-	if cap(*buf) <= maxPooled {
+	*buf = (*buf)[:0]
+	switch {
+	case cap(*buf) > maxPooled:
+	case cap(*buf) < longFrame:
 		frames.Put(buf)
+	default:
+		longFrames.Put(buf)
 	}
 }
 
@@ -85,8 +116,8 @@ func encode(dst []byte, v any) ([]byte, error) {
 	if m, ok := v.(*Message); ok && m != nil {
 		v = json.RawMessage(m.Data)
 	}
-	if raw, ok := v.(json.RawMessage); ok {
-		dst = slices.Grow(dst, len(raw)+2) // for what is yet to come, too
+	if raw, ok := v.(json.RawMessage); ok && len(dst) == 0 {
+		dst = room(dst, len(raw)+1)
 	}
 	from := len(dst)
 	dst, info, err := jsjson.Append(dst, v)
