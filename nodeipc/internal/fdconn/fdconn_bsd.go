@@ -12,14 +12,21 @@ import (
 // A write to a peer that is gone gives EPIPE without a signal: Go's runtime ignores SIGPIPE but on 1 and 2.
 const sendFlags = unix.MSG_DONTWAIT
 
+const scmPIDFD = -1 // there is none
+
 type recvState struct{ oob [1040]byte }
 
 // recv reads once; it reports false when there is nothing to read. Without MSG_CMSG_CLOEXEC the descriptors are marked
 // under ForkLock, so that no child started meanwhile inherits them.
 func (c *Conn) recv(fd uintptr) bool {
 	for {
+		in, err := recvFault(c.in)
+		var n, oobn, flags int
 		syscall.ForkLock.RLock()
-		n, oobn, flags, _, err := unix.Recvmsg(int(fd), c.in, c.oob[:], unix.MSG_DONTWAIT)
+		if err == nil {
+			n, oobn, flags, _, err = unix.Recvmsg(int(fd), in, c.oob[:], unix.MSG_DONTWAIT)
+		}
+		c.lost = flags&unix.MSG_CTRUNC != 0
 		if err == nil && oobn > 0 {
 			c.addRights(c.oob[:oobn])
 			for _, fd := range c.fds {
@@ -29,7 +36,7 @@ func (c *Conn) recv(fd uintptr) bool {
 		syscall.ForkLock.RUnlock()
 		switch err {
 		case nil:
-			c.inN, c.lost = n, flags&unix.MSG_CTRUNC != 0
+			c.inN = n
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:

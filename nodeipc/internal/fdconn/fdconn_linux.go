@@ -13,6 +13,10 @@ const sendFlags = unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT
 // Below this size a system call of ours ends so soon that telling the scheduler about it costs more than it can gain.
 const shortCall = 64 << 10
 
+// What comes with each read if whoever else holds the socket has set SO_PASSPIDFD: a descriptor of the sender's process,
+// which nobody here wants.
+const scmPIDFD = unix.SCM_PIDFD
+
 // recvState is kept between reads so that none of them allocates.
 type recvState struct {
 	msg unix.Msghdr
@@ -24,8 +28,9 @@ type recvState struct {
 // its blocking mode with whoever else holds it.
 func (c *Conn) recv(fd uintptr) bool {
 	for {
-		c.iov.Base = unsafe.SliceData(c.in)
-		c.iov.SetLen(len(c.in))
+		in, err := recvFault(c.in)
+		c.iov.Base = unsafe.SliceData(in)
+		c.iov.SetLen(len(in))
 		c.msg.Iov = &c.iov
 		c.msg.SetIovlen(1)
 		c.msg.Control = &c.oob[0]
@@ -33,18 +38,19 @@ func (c *Conn) recv(fd uintptr) bool {
 		c.msg.Flags = 0
 		var n uintptr
 		var errno syscall.Errno
-		if len(c.in) <= shortCall {
+		if err != nil {
+			errno = err.(syscall.Errno)
+		} else if len(in) <= shortCall {
 			n, _, errno = unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.msg)), unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		} else {
 			n, _, errno = unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.msg)), unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		}
 		switch errno {
 		case 0:
-			c.inN = int(n)
+			c.inN, c.lost = int(n), c.msg.Flags&unix.MSG_CTRUNC != 0
 			if c.msg.Controllen > 0 {
 				c.addRights(c.oob[:c.msg.Controllen])
 			}
-			c.lost = c.msg.Flags&unix.MSG_CTRUNC != 0
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:

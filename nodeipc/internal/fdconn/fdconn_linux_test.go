@@ -52,3 +52,30 @@ func TestLostDescriptors(t *testing.T) {
 	_, fds := read(t, b, 10)
 	require.Len(t, fds, 1)
 }
+
+// Whoever else holds the socket may ask the kernel for more control messages: descriptors of processes, which must not
+// pile up here, and credentials. They take room from nothing that matters.
+func TestOtherControlMessages(t *testing.T) {
+	testkit.CheckLeaks(t)
+	a, b := conns(t)
+	_, h := newSocket(t)
+	require.NoError(t, b.rc.Control(func(fd uintptr) {
+		require.NoError(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
+		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSPIDFD, 1); err != nil {
+			t.Logf("SO_PASSPIDFD: %v", err) // before Linux 6.5
+		}
+	}))
+	for range 10 {
+		_, err := a.TryWrite([]byte("plain"))
+		require.NoError(t, err)
+		got, fds := read(t, b, 100)
+		require.Equal(t, "plain", got)
+		require.Empty(t, fds)
+		_, err = a.TrySendFD([]byte("frame"), h)
+		require.NoError(t, err)
+		got, fds = read(t, b, 100)
+		require.Equal(t, "frame", got)
+		require.Len(t, fds, 1)
+		require.Equal(t, inodeOf(t, h), inode(t, fds[0]))
+	}
+}

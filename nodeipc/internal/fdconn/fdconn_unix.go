@@ -37,7 +37,10 @@ type Conn struct {
 	outN   int
 	outErr error
 	tryFn  func(fd uintptr)
-	sendFn func(fd uintptr) bool
+	lookFn func(fd uintptr) bool
+	looked bool
+	poll   [1]unix.PollFd
+	waits  int // since something was written
 }
 
 // New takes over s, a connected stream socket.
@@ -48,8 +51,8 @@ func New(s socket) (*Conn, error) {
 	}
 	c := &Conn{sock: s, rc: rc}
 	c.recvFn = c.recv
-	c.tryFn = func(fd uintptr) { c.send(fd) }
-	c.sendFn = c.send
+	c.tryFn = c.send
+	c.lookFn = c.look
 	return c, nil
 }
 
@@ -84,46 +87,55 @@ func (c *Conn) Read(p []byte) (n int, fds []int, lost bool, err error) {
 func (c *Conn) TryWrite(p []byte) (int, error) {
 	c.out, c.outN, c.outErr = p, 0, nil
 	err := c.rc.Control(c.tryFn)
-	return c.wrote(err)
-}
-
-// Write writes all of p and waits as long as that takes.
-func (c *Conn) Write(p []byte) (int, error) {
-	c.out, c.outN, c.outErr = p, 0, nil
-	err := c.rc.Write(c.sendFn)
-	return c.wrote(err)
-}
-
-func (c *Conn) wrote(err error) (int, error) {
 	c.out = nil
 	if err == nil {
 		err = c.outErr
 	}
+	if c.outN > 0 {
+		c.waits = 0
+	}
 	return c.outN, c.closedErr(err)
 }
 
-// send writes until nothing is left, the socket is full or an error came; it reports false when it is full.
-func (c *Conn) send(fd uintptr) bool {
+// Write writes all of p and waits as long as that takes.
+func (c *Conn) Write(p []byte) (n int, err error) {
+	for {
+		m, err := c.TryWrite(p[n:])
+		n += m
+		if err != ErrAgain {
+			return n, err
+		}
+		if err := c.WaitWritable(); err != nil {
+			return n, err
+		}
+	}
+}
+
+// send writes until nothing is left, the socket takes no more or an error came.
+func (c *Conn) send(fd uintptr) {
 	for c.outN < len(c.out) {
-		n, err := sendBytes(int(fd), c.out[c.outN:])
+		p, err := sendFault(c.out[c.outN:], false)
+		n := 0
+		if err == nil {
+			n, err = sendBytes(int(fd), p)
+		}
 		switch err {
 		case nil:
 			c.outN += n
 		case unix.EINTR:
-		case unix.EAGAIN:
+		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM: // there is no room, or no memory for the moment
 			c.outErr = ErrAgain
-			return false
+			return
 		default:
 			c.outErr = os.NewSyscallError("send", err)
-			return true
+			return
 		}
 	}
-	c.outErr = nil
-	return true
 }
 
 // TrySendFD writes the beginning of p with the descriptor of h on its first byte: with ErrAgain nothing was written,
-// with a *HandleError nothing was either, but the connection is well; otherwise the descriptor is on its way and n bytes are. h is put into non-blocking mode, see docs/protocol.md 1.9.
+// with a *HandleError nothing was either, but the connection is well; otherwise the descriptor is on its way and n bytes
+// are. h is put into non-blocking mode, see docs/protocol.md 1.9.
 func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 	var sendErr error
 	outer := c.rc.Control(func(fd uintptr) {
@@ -141,36 +153,58 @@ func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 	if sendErr == nil {
 		sendErr = outer
 	}
+	if n > 0 {
+		c.waits = 0
+	}
 	return n, c.closedErr(sendErr)
 }
 
 func sendRights(fd int, p []byte, hfd int) (int, error) {
 	oob := unix.UnixRights(hfd)
 	for {
-		n, err := unix.SendmsgN(fd, p, oob, nil, sendFlags)
+		p, err := sendFault(p, true)
+		n := 0
+		if err == nil {
+			n, err = unix.SendmsgN(fd, p, oob, nil, sendFlags)
+		}
 		switch err {
 		case nil:
 			return n, nil
 		case unix.EINTR:
-		case unix.EAGAIN:
+		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 			return 0, ErrAgain
-		default:
+		case unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN:
 			return 0, os.NewSyscallError("sendmsg", err)
+		default: // the descriptor's fault, or of how many are under way (ETOOMANYREFS)
+			return 0, &HandleError{os.NewSyscallError("sendmsg", err)}
 		}
 	}
 }
 
 // WaitWritable waits until the socket may take more. It has to look before it waits: the poller tells of changes only,
-// and forgets those that came before the waiting began.
+// and forgets those that came before the waiting began. When nothing could be written since the last wait although the
+// socket seems to have room, memory is short, of which no change will tell: then it is time that has to pass.
 func (c *Conn) WaitWritable() error {
-	return c.closedErr(c.rc.Write(func(fd uintptr) bool {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		n, err := unix.Poll(p, 0)
-		for err == unix.EINTR {
-			n, err = unix.Poll(p, 0)
-		}
-		return n > 0 || err != nil
-	}))
+	c.looked, c.poll[0].Revents = false, 0
+	err := c.rc.Write(c.lookFn)
+	if err == nil && c.poll[0].Revents != 0 && c.waits > 0 {
+		time.Sleep(time.Millisecond << min(c.waits-1, 5))
+	}
+	c.waits++
+	return c.closedErr(err)
+}
+
+func (c *Conn) look(fd uintptr) bool {
+	if c.looked {
+		return true // the poller says so
+	}
+	c.looked = true
+	c.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
+	n, err := unix.Poll(c.poll[:], 0)
+	for err == unix.EINTR {
+		n, err = unix.Poll(c.poll[:], 0)
+	}
+	return n > 0 || err != nil
 }
 
 // Interrupt makes a waiting Read, and every later one, return os.ErrDeadlineExceeded until Resume.
@@ -201,11 +235,22 @@ func (c *Conn) addRights(oob []byte) {
 			return
 		}
 		oob = rest
-		if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_RIGHTS {
+		if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_RIGHTS && h.Type != scmPIDFD {
 			continue
 		}
 		for ; len(data) >= 4; data = data[4:] {
-			c.fds = append(c.fds, int(int32(binary.NativeEndian.Uint32(data))))
+			fd := int(int32(binary.NativeEndian.Uint32(data)))
+			if h.Type == scmPIDFD {
+				unix.Close(fd)
+			} else {
+				c.fds = append(c.fds, fd)
+			}
 		}
+	}
+	if room := roomFault(len(c.fds)); room < len(c.fds) {
+		for _, fd := range c.fds[room:] {
+			unix.Close(fd)
+		}
+		c.fds, c.lost = c.fds[:room], true
 	}
 }
