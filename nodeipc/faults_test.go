@@ -106,13 +106,13 @@ func TestFaultsUnderNode(t *testing.T) {
 	for _, scenario := range []string{"echo", "mixed", "handles", "child-handles"} {
 		t.Run(scenario, func(t *testing.T) {
 			testkit.CheckLeaks(t)
-			underNode(t, scenario, "scenario with faults", "NODEIPC_COUNT=20")
+			underNode(t, scenario, "scenario-faults", "NODEIPC_COUNT=20")
 		})
 	}
 }
 
 func init() {
-	roles["scenario with faults"] = func() error {
+	roles["scenario-faults"] = func() error {
 		randomFaults(quietTB{}, 3)
 		return playScenario(nil)
 	}
