@@ -142,7 +142,14 @@ func (c *Channel) handleFrame(line []byte) error {
 	if len(c.fds) == 0 || c.fds[0] == lostFD {
 		c.fds = c.fds[min(1, len(c.fds)):]
 		c.log.Warn("nodeipc: a handle did not arrive", "type", string(typ))
-		return c.reply(frameNACK)
+		if err := c.reply(frameNACK); err != nil {
+			return err
+		}
+		if typ == NetNative && info.Cmd != "" {
+			// Node does not send these again, and whoever answers such a message is waited for: it has to know.
+			c.toInternal(&Message{Data: msg, Handle: &Handle{typ: typ, fd: -1}})
+		}
+		return nil
 	}
 	h := received(c.fds[0], typ)
 	c.fds = c.fds[1:]

@@ -174,6 +174,9 @@ var _ net.Listener = (*share)(nil)
 func (s *share) open(o *order) error {
 	s.addr = o.addr()
 	if s.handle != nil { // scheduling None: the socket is ours to accept on
+		if !arrived(s.handle) {
+			return errors.New("the shared socket did not arrive: this process has no room for descriptors")
+		}
 		// A Node primary hands out an unbound socket when the port is taken (docs/protocol.md 1.17).
 		addr, err := s.handle.LocalAddr()
 		if err != nil {

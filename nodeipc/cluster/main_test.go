@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
@@ -96,6 +98,7 @@ type agent struct {
 	servers map[string]*serving
 	release chan struct{}
 	leave   chan struct{} // closed to disconnect
+	filled  []int         // descriptors that fill the table
 }
 
 type command struct {
@@ -184,8 +187,39 @@ func (a *agent) do(c command) answer {
 			}
 		}
 		return answerOf(c, addr, err)
+	case "fill", "room":
+		if err := a.table(c.Do == "fill"); err != nil {
+			return answer{Re: c.Re, Error: err.Error()}
+		}
+		return answer{Re: c.Re, Text: "done"}
 	}
 	return answer{Re: c.Re, Error: "unknown command " + c.Do}
+}
+
+// table fills the table of descriptors, or makes room in it.
+func (a *agent) table(full bool) error {
+	if !full {
+		for _, fd := range a.filled {
+			unix.Close(fd)
+		}
+		a.filled = nil
+		return nil
+	}
+	limit := unix.Rlimit{Cur: 100, Max: 100}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	for {
+		fd, err := unix.Dup(2)
+		if err == unix.EMFILE {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		unix.CloseOnExec(fd)
+		a.filled = append(a.filled, fd)
+	}
 }
 
 func answerOf(c command, addr net.Addr, err error) answer {

@@ -921,7 +921,8 @@ func TestOddPrimary(t *testing.T) {
 	}{
 		{"newconn without a handle", `{"cmd":"NODE_CLUSTER","act":"newconn","key":"KEY","seq":5}`, false,
 			[]string{`{"cmd":"NODE_CLUSTER","ack":5,"accepted":false,"seq":3}`}},
-		{"newconn whose handle got lost", fmt.Sprintf(newconn, "KEY"), false, []string{`{"cmd":"NODE_HANDLE_NACK"}`}},
+		{"newconn whose handle got lost", fmt.Sprintf(newconn, "KEY"), false,
+			[]string{`{"cmd":"NODE_HANDLE_NACK"}`, `{"cmd":"NODE_CLUSTER","ack":0,"accepted":false,"seq":3}`}},
 		{"newconn for an unknown key", fmt.Sprintf(newconn, "other"), true,
 			[]string{`{"cmd":"NODE_HANDLE_ACK"}`, `{"cmd":"NODE_CLUSTER","ack":0,"accepted":false,"seq":3}`}},
 		{"newconn without a key", `{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","seq":0}}`, true,

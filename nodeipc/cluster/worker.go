@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
@@ -29,6 +30,7 @@ type Worker struct {
 	ch      *nodeipc.Channel
 	next    func(*nodeipc.Message) // the caller's Options.Internal
 	seq     int64                  // of our next message
+	refused int64                  // the last newconn whose handle got lost, or -1
 	pending map[int64]*request
 	shares  map[string]*share // by key
 	indexes map[string]*indexSet
@@ -70,6 +72,7 @@ func Join(opts *nodeipc.Options) (*Worker, error) {
 		log:     o.Logger,
 		done:    make(chan struct{}),
 		next:    o.Internal,
+		refused: -1,
 		pending: make(map[int64]*request),
 		shares:  make(map[string]*share),
 		indexes: make(map[string]*indexSet),
@@ -218,20 +221,44 @@ func (w *Worker) answered(o *order, h *nodeipc.Handle) bool {
 // newconn takes a connection. The answer goes out at once, and does not wait for Accept: the primary gives a worker one
 // connection at a time.
 func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
+	lost := h != nil && !arrived(h)
 	w.mu.Lock()
 	s := w.shares[o.Key]
-	ch, seq := w.ch, w.nextSeq()
+	again := w.refused == o.Seq // a primary that is not Node's sends once more what got lost; it may be another's by now
+	if lost {
+		w.refused = o.Seq
+	}
 	w.mu.Unlock()
-	ok := s != nil && h != nil && s.push(h)
+	ok := s != nil && h != nil && !lost && !again && s.push(h)
 	if !ok {
 		h.Close()
 	}
-	if err := ch.Send(context.Background(), accepted(o.Seq, ok, seq)); err != nil {
-		w.log.Debug("cluster: answer to newconn", "error", err)
+	if lost { // there is no room for descriptors: if we are the only worker, the primary tries again at once
+		time.AfterFunc(lostPause, func() { w.answerNewconn(o, false) })
+		return
 	}
+	w.answerNewconn(o, ok)
 	if ok {
 		s.told()
 	}
+}
+
+// How long a primary waits for the news that a connection got lost, which other workers can take in the meantime.
+const lostPause = 50 * time.Millisecond
+
+func (w *Worker) answerNewconn(o *order, ok bool) {
+	w.mu.Lock()
+	ch, seq := w.ch, w.nextSeq()
+	w.mu.Unlock()
+	if err := ch.Send(context.Background(), accepted(o.Seq, ok, seq)); err != nil {
+		w.log.Debug("cluster: answer to newconn", "error", err)
+	}
+}
+
+// arrived tells whether a received handle is one: what got lost comes as a closed one.
+func arrived(h *nodeipc.Handle) bool {
+	rc, err := h.SyscallConn()
+	return err == nil && rc.Control(func(uintptr) {}) == nil
 }
 
 // leave closes done. mu is held.
