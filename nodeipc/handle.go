@@ -161,26 +161,26 @@ func (h *handleConn) Write(func(fd uintptr) bool) error { return errNotPolled }
 
 var errNotPolled = opErrorf("handle", "take it with Conn or Listener to read and write")
 
-// sendable finds the descriptor and the type to send v, an argument of SendHandle, as.
-func sendable(v any) (rc syscall.RawConn, typ HandleType, err error) {
+// sendable finds the descriptor and the type to send v, an argument of SendHandle, as, and whether it is a unix socket.
+func sendable(v any) (rc syscall.RawConn, typ HandleType, local bool, err error) {
 	const op = "send handle"
 	if c, ok := v.(*tls.Conn); ok {
-		return nil, "", opErrorf(op, "%w: a *tls.Conn has its keys here; send the connection below it (NetConn: %T) before the handshake", ErrHandleKind, c.NetConn())
+		return nil, "", false, opErrorf(op, "%w: a *tls.Conn has its keys here; send the connection below it (NetConn: %T) before the handshake", ErrHandleKind, c.NetConn())
 	}
 	if v == nil {
-		return nil, "", opErrorf(op, "%w: the handle is nil; a message without one takes Send", ErrHandleKind)
+		return nil, "", false, opErrorf(op, "%w: the handle is nil; a message without one takes Send", ErrHandleKind)
 	}
 	c, ok := v.(syscall.Conn)
 	if !ok {
-		return nil, "", opErrorf(op, "%w: a %T gives no access to its socket; send the net.Conn, net.Listener or *os.File that it wraps", ErrHandleKind, v)
+		return nil, "", false, opErrorf(op, "%w: a %T gives no access to its socket; send the net.Conn, net.Listener or *os.File that it wraps", ErrHandleKind, v)
 	}
 	rc, err = c.SyscallConn()
 	if err != nil {
-		return nil, "", opError(op, err)
+		return nil, "", false, opError(op, err)
 	}
-	listening, err := inspect(rc)
+	listening, local, err := inspect(rc)
 	if err != nil {
-		return nil, "", opError(op, err)
+		return nil, "", false, opError(op, err)
 	}
 	typ = NetSocket
 	if listening {
@@ -191,9 +191,9 @@ func sendable(v any) (rc syscall.RawConn, typ HandleType, err error) {
 	}
 	switch typ {
 	case NetSocket, NetServer, NetNative:
-		return rc, typ, nil
+		return rc, typ, local, nil
 	}
-	return nil, "", opErrorf(op, "%w: type %q", ErrHandleKind, typ) // a Node peer dies of a type that it does not know
+	return nil, "", false, opErrorf(op, "%w: type %q", ErrHandleKind, typ) // a Node peer dies of a type that it does not know
 }
 
 // keepPath returns what is to be done once v was sent: the file of a unix listener must outlive this end's Close, since

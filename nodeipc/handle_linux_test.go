@@ -1,7 +1,9 @@
 package nodeipc
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -36,4 +38,31 @@ func TestNoRoomForDescriptor(t *testing.T) {
 	takes(t, c, `"again"`, w)
 	require.NoError(t, c.Disconnect(limited(t)))
 	p.end()
+}
+
+// A handle waits until the peer has read what was sent before it; until then it can be taken back, and its time with it.
+func TestHandleWaitsForTheReader(t *testing.T) {
+	testkit.CheckLeaks(t)
+	const limit = time.Second
+	c, p := raw(t, &Options{HandleTimeout: limit})
+	w := newWire(t)
+	send(t, c, "before")
+	ctx, cancel := context.WithCancel(limited(t))
+	result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "taken back", w.here) })
+	until(t, c, "its time is counted", func() bool { return c.timer != nil })
+	cancel()
+	err := result()
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrHandleUnconfirmed)
+	time.Sleep(limit + limit/10)
+	require.NoError(t, c.Err())
+
+	result = outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
+	require.True(t, p.read())
+	require.Equal(t, "\"before\"\n", string(p.in))
+	require.Equal(t, `"before"`, p.line())
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
+	p.handle()
+	p.send(ack + "\n")
+	require.NoError(t, result())
 }

@@ -9,11 +9,14 @@ import (
 	"syscall"
 )
 
-func closeFD(int)                           {}
-func closeFD2(int) error                    { return errors.ErrUnsupported }
-func setNonblock(int) error                 { return errors.ErrUnsupported }
-func socketFile(int) *os.File               { return nil }
-func ensureListening(*os.File) error        { return errors.ErrUnsupported }
-func inspect(syscall.RawConn) (bool, error) { return false, errors.ErrUnsupported }
+func closeFD(int)                    {}
+func closeFD2(int) error             { return errors.ErrUnsupported }
+func setNonblock(int) error          { return errors.ErrUnsupported }
+func socketFile(int) *os.File        { return nil }
+func ensureListening(*os.File) error { return errors.ErrUnsupported }
+
+func inspect(syscall.RawConn) (listening, local bool, err error) {
+	return false, false, errors.ErrUnsupported
+}
 
 func localAddr(syscall.RawConn) (net.Addr, error) { return nil, errors.ErrUnsupported }

@@ -483,7 +483,7 @@ func TestSentHandleIsNonblocking(t *testing.T) {
 	f := os.NewFile(uintptr(blocking), "blocking")
 	defer f.Close()
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), 1, f) })
-	require.Equal(t, frame(NetSocket, "1"), p.line())
+	require.Equal(t, ourFrame(NetSocket, "1"), p.line())
 	flags, err := unix.FcntlInt(uintptr(p.handle()), unix.F_GETFL, 0)
 	require.NoError(t, err)
 	require.NotZero(t, flags&unix.O_NONBLOCK)
@@ -743,7 +743,7 @@ func TestInternalMessageWithHandle(t *testing.T) {
 	result := outcome(t, "SendHandle", func() error {
 		return c.SendHandle(limited(t), Internal{map[string]string{"cmd": "NODE_CLUSTER"}}, w.there)
 	})
-	require.Equal(t, frame(NetSocket, `{"cmd":"NODE_CLUSTER"}`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `{"cmd":"NODE_CLUSTER"}`), p.line())
 	p.handle()
 	p.send(ack + "\n")
 	require.NoError(t, result())
@@ -895,7 +895,7 @@ func TestMessagesWaitBehindHandle(t *testing.T) {
 	require.NoError(t, c.QueueHandle("second", w.there, func(err error) { second <- err }))
 	send(t, c, "after")
 	require.Equal(t, `"before"`, p.line())
-	require.Equal(t, frame(NetSocket, `"first"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"first"`), p.line())
 	p.handle()
 	flushing := outcome(t, "Flush", func() error { return c.Flush(ctx) })
 
@@ -908,7 +908,7 @@ func TestMessagesWaitBehindHandle(t *testing.T) {
 	require.NoError(t, <-first)
 	require.Equal(t, `"between 1"`, p.line())
 	require.Equal(t, `"between 2"`, p.line())
-	require.Equal(t, frame(NetSocket, `"second"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"second"`), p.line())
 	p.handle()
 	p.send(frame(NetSocket, `"none"`) + "\n")
 	require.Equal(t, nack, p.line())
@@ -930,7 +930,7 @@ func TestHandleIsSentAgain(t *testing.T) {
 			ctx := limited(t)
 			result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "h", w.here) })
 			for i := range min(nacks+1, maxTries) {
-				require.Equal(t, frame(NetSocket, `"h"`), p.line())
+				require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 				require.Equal(t, inode(t, fdOf(t, w.here)), inode(t, p.handle()))
 				if i == 0 {
 					send(t, c, "behind it")
@@ -964,7 +964,7 @@ func TestUnsolicitedAnswers(t *testing.T) {
 	p.send(ack + "\n" + nack + "\n" + ack + "\n1\n")
 	require.Equal(t, "1", text(t, c))
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
-	require.Equal(t, frame(NetSocket, `"h"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 	p.handle()
 	p.send(ack + "\n" + ack + "\n" + nack + "\n")
 	require.NoError(t, result())
@@ -985,7 +985,7 @@ func TestSendHandleGivenUp(t *testing.T) {
 	require.NotErrorIs(t, err, ErrHandleUnconfirmed)
 
 	require.NoError(t, c.QueueHandle("first", w.here, nil))
-	require.Equal(t, frame(NetSocket, `"first"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"first"`), p.line())
 	p.handle()
 	ctx, cancel := context.WithCancel(context.Background())
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "never either", w.here) })
@@ -1023,7 +1023,7 @@ func TestSendHandleGivenUp(t *testing.T) {
 	// After it is sent: the peer may have it, and what follows still waits for the answer.
 	ctx, cancel = context.WithCancel(context.Background())
 	result = outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "sent", w.here) })
-	require.Equal(t, frame(NetSocket, `"sent"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"sent"`), p.line())
 	p.handle()
 	cancel()
 	err = result()
@@ -1049,7 +1049,7 @@ func TestHandleBehindFullSocket(t *testing.T) {
 		answered := make(chan error, 1)
 		require.NoError(t, c.QueueHandle("h", w.here, func(err error) { answered <- err }))
 		require.Len(t, p.line(), len(big)+2)
-		require.Equal(t, frame(NetSocket, `"h"`), p.line())
+		require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 		p.handle()
 		p.send(ack + "\n")
 		require.NoError(t, <-answered)
@@ -1109,14 +1109,14 @@ func TestDoneMaySend(t *testing.T) {
 	require.NoError(t, c.QueueHandle("second", w.here, func(err error) { finished <- err }))
 	send(t, c, big) // waits behind the second
 	send(t, c, big)
-	require.Equal(t, frame(NetSocket, `"first"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"first"`), p.line())
 	p.send(ack + "\n")
-	require.Equal(t, frame(NetSocket, `"second"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"second"`), p.line())
 	p.send(ack + "\n")
 	for range 6 {
 		require.Equal(t, len(big)+2, len(p.line()))
 	}
-	require.Equal(t, frame(NetSocket, `"third"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"third"`), p.line())
 	p.send(ack + "\n")
 	for range 3 {
 		require.NoError(t, <-finished)
@@ -1134,7 +1134,7 @@ func TestHandleClosedBeforeItIsSent(t *testing.T) {
 	until(t, c, "it is queued", func() bool { return len(c.hand.queue) == 1 })
 	send(t, c, "after it")
 	require.NoError(t, closed.here.Close())
-	require.Equal(t, frame(NetSocket, `"first"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"first"`), p.line())
 	p.handle()
 	p.send(ack + "\n")
 	err := result()
@@ -1215,7 +1215,7 @@ func TestHandleTimeout(t *testing.T) {
 	w := newWire(t)
 	queued := make(chan error, 1)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
-	require.Equal(t, frame(NetSocket, `"h"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 	p.handle()
 	if c.QueueHandle("behind", w.here, func(err error) { queued <- err }) == nil {
 		err := <-queued
@@ -1230,6 +1230,16 @@ func TestHandleTimeout(t *testing.T) {
 	p.end()
 }
 
+// A peer that does not even read what came before is late, too.
+func TestHandleTimeoutOfPeerThatDoesNotRead(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, _ := raw(t, &Options{HandleTimeout: 20 * time.Millisecond})
+	send(t, c, "before")
+	require.ErrorIs(t, c.SendHandle(limited(t), "h", newWire(t).here), ErrDisconnected)
+	ended(t, c.Done(), "Done")
+	require.ErrorIs(t, c.Err(), ErrHandleTimeout)
+}
+
 // The time runs anew when the handle is sent anew, and not at all when it was answered.
 func TestHandleTimeoutIsForOneAnswer(t *testing.T) {
 	testkit.CheckLeaks(t)
@@ -1238,7 +1248,7 @@ func TestHandleTimeoutIsForOneAnswer(t *testing.T) {
 	w := newWire(t)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
 	for i := range maxTries {
-		require.Equal(t, frame(NetSocket, `"h"`), p.line())
+		require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 		p.handle()
 		time.Sleep(limit / 3) // this long takes the peer for an answer; three such are too much for one
 		if i < maxTries-1 {
@@ -1262,7 +1272,7 @@ func TestHandleTimeoutWhenNobodyReceives(t *testing.T) {
 		until(t, c, "reading pauses", func() bool { return c.paused })
 		answered := make(chan error, 1)
 		require.NoError(t, c.QueueHandle("h", w.here, func(err error) { answered <- err }))
-		require.Equal(t, frame(NetSocket, `"h"`), p.line())
+		require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 		p.handle()
 		p.send(ack + "\n")
 		time.Sleep(2*limit - time.Duration(1+i)*time.Millisecond) // longer than the peer may take, and once more almost so
@@ -1317,7 +1327,7 @@ func TestDisconnectWaitsForAnswer(t *testing.T) {
 	require.NoError(t, c.QueueHandle("h", w.here, nil))
 	send(t, c, "behind it")
 	result := outcome(t, "Disconnect", func() error { return c.Disconnect(limited(t)) })
-	require.Equal(t, frame(NetSocket, `"h"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 	p.handle()
 	p.send(ack + "\n")
 	require.Equal(t, `"behind it"`, p.line())
@@ -1331,7 +1341,7 @@ func TestHandleUnconfirmedAtTheEnd(t *testing.T) {
 	c, p := raw(t, nil)
 	w := newWire(t)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
-	require.Equal(t, frame(NetSocket, `"h"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 	p.handle()
 	queued := make(chan error, 1)
 	require.NoError(t, c.QueueHandle("behind it", w.here, func(err error) { queued <- err }))
@@ -1353,6 +1363,9 @@ func TestSocketListQuestions(t *testing.T) {
 		`{"cmd":"NODE_SOCKET_GET_COUNT","key":"4:127.0.0.1:0"}`:    `{"cmd":"NODE_SOCKET_COUNT","key":"4:127.0.0.1:0","count":0}`,
 		`{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"-1:/tmp/u:-1"}`:  `{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"-1:/tmp/u:-1"}`,
 		` { "key" : "a\"b" , "cmd" : "NODE_SOCKET_NOTIFY_CLOSE" }`: `{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"a\"b"}`,
+		// Deno's
+		`{"cmd":"NODE_SOCKET_GET_COUNT","key":"socket-list:1","id":1}`:    `{"cmd":"NODE_SOCKET_COUNT","key":"socket-list:1","id":1,"count":0}`,
+		`{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"socket-list:1","id":2}`: `{"cmd":"NODE_SOCKET_CLOSE_ACK","key":"socket-list:1","id":2}`,
 	} {
 		p.send(question + "\n")
 		require.Equal(t, answer, p.line())

@@ -65,22 +65,27 @@ func localAddr(rc syscall.RawConn) (addr net.Addr, err error) {
 	return addr, opError("handle address", err)
 }
 
-// inspect refuses what is not a TCP or unix stream socket and tells whether it listens.
-func inspect(rc syscall.RawConn) (listening bool, err error) {
+// inspect refuses what is not a TCP or unix stream socket, and tells whether it listens and whether it is a unix one.
+func inspect(rc syscall.RawConn) (listening, local bool, err error) {
 	var ierr error
-	err = rc.Control(func(fd uintptr) { listening, ierr = inspectFD(int(fd)) })
+	err = rc.Control(func(fd uintptr) { listening, local, ierr = inspectFD(int(fd)) })
 	if ierr != nil {
-		return false, ierr
+		return false, false, ierr
 	}
-	return listening, err
+	return listening, local, err
 }
 
-func inspectFD(fd int) (listening bool, err error) {
+func inspectFD(fd int) (listening, local bool, err error) {
 	if what := describe(fd); what != "" {
-		return false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
+		return false, false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
 	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return false, false, os.NewSyscallError("getsockname", err)
+	}
+	_, local = sa.(*unix.SockaddrUnix)
 	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	return on != 0, os.NewSyscallError("getsockopt", err)
+	return on != 0, local, os.NewSyscallError("getsockopt", err)
 }
 
 // describe names what fd is, with its article, or returns "" for a TCP or unix stream socket.

@@ -228,7 +228,7 @@ func TestAnswerBeforeTheFrame(t *testing.T) {
 	for range n {
 		require.Equal(t, "0", p.line())
 	}
-	require.Equal(t, frame(NetSocket, `"h"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 	p.handle()
 	p.send(ack + "\n")
 	require.NoError(t, result())

@@ -206,7 +206,7 @@ func TestInternalMayAnswer(t *testing.T) {
 	for i := range 100 {
 		require.Equal(t, fmt.Sprintf(`{"cmd":"NODE_ANSWER","n":%d}`, i+1), p.line())
 	}
-	require.Equal(t, frame(NetSocket, `"the last"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"the last"`), p.line())
 	p.handle()
 	p.send(ack + "\n")
 	require.NoError(t, <-answered)

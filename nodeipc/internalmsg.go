@@ -216,13 +216,17 @@ func (c *Channel) answered(ack bool, line []byte) {
 	c.landed(o, err)
 }
 
-// socketList answers the questions of a Node server whose connections were sent here: how many are open, and tell when
-// all are closed (docs/protocol.md 1.11). Once received, a connection is no longer the sender's concern: it is counted as closed.
+// socketList answers the questions of a server whose connections were sent here: how many are open, and tell when all
+// are closed (docs/protocol.md 1.11). Once received, a connection is no longer the sender's concern: it is counted as
+// closed. A question with an id is Deno's, which wants it back, and has another word for the second answer.
 func (c *Channel) socketList(cmd string, line []byte) error {
-	var key []byte
+	var key, id []byte
 	for name, raw := range jsjson.Members(line) {
-		if name == "key" {
+		switch name {
+		case "key":
 			key = raw
+		case "id":
+			id = raw
 		}
 	}
 	if key == nil {
@@ -231,9 +235,18 @@ func (c *Channel) socketList(cmd string, line []byte) error {
 	c.mu.Lock()
 	c.dispatching = true
 	c.mu.Unlock()
-	answer := append([]byte(`{"cmd":"NODE_SOCKET_ALL_CLOSED","key":`), key...)
+	word := "NODE_SOCKET_ALL_CLOSED"
+	switch {
+	case cmd == cmdGetCount:
+		word = "NODE_SOCKET_COUNT"
+	case id != nil:
+		word = "NODE_SOCKET_CLOSE_ACK"
+	}
+	answer := fmt.Appendf(nil, `{"cmd":"%s","key":%s`, word, key)
+	if id != nil {
+		answer = fmt.Appendf(answer, `,"id":%s`, id)
+	}
 	if cmd == cmdGetCount {
-		answer = append([]byte(`{"cmd":"NODE_SOCKET_COUNT","key":`), key...)
 		answer = append(answer, `,"count":0`...)
 	}
 	err := c.post(append(answer, '}'))

@@ -17,8 +17,8 @@ type Options struct {
 	// wait. Overflow says what happens beyond.
 	Backlog  int
 	Overflow Overflow
-	// HandleTimeout is how long the peer may take to answer a handle; then the channel ends with ErrHandleTimeout.
-	// 0 means for ever, as in Node.
+	// HandleTimeout is how long the peer may take to read what was sent before a handle, and to answer it; then the
+	// channel ends with ErrHandleTimeout. 0 means for ever, as in Node.
 	HandleTimeout time.Duration
 	// Logger hears what has no caller to tell. Nil means silence.
 	Logger *slog.Logger

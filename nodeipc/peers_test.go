@@ -377,6 +377,11 @@ func frame(typ HandleType, msg string) string {
 	return `{"cmd":"NODE_HANDLE","type":"` + string(typ) + `","msg":` + msg + `}`
 }
 
+// ourFrame is the frame that we send for a unix socket, which Deno wants named.
+func ourFrame(typ HandleType, msg string) string {
+	return strings.TrimSuffix(frame(typ, msg), "}") + `,"nativeKind":"pipe"}`
+}
+
 // A wire is a connection whose two ends are here: what is written at one can be read at the other.
 type wire struct{ here, there net.Conn }
 

@@ -381,6 +381,9 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 			c.pending -= len(o.frame) // the peer has answered it unseen
 		}
 		if err == fdconn.ErrAgain && wait {
+			if c.timer == nil { // or a peer that does not read what came before would never be late
+				c.startTimer(o)
+			}
 			c.mu.Unlock()
 			werr := c.conn.WaitWritable()
 			c.mu.Lock()
@@ -406,10 +409,8 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	c.outWritten += int64(n)
 	c.seqOut = max(c.seqOut, o.seq)
 	c.userTotal = c.outTotal
-	if d := c.opts.HandleTimeout; d > 0 && !o.finished {
-		tries := o.tries
-		c.lateAt = now() + int64(d)
-		c.timer = time.AfterFunc(d, func() { c.handleLate(o, tries) })
+	if !o.finished {
+		c.startTimer(o)
 	}
 	return nil
 }
@@ -463,6 +464,16 @@ func (c *Channel) landed(o *outgoing, err error) {
 	c.stopTimer()
 	c.finish(o, err)
 	c.release(c.hand.next())
+}
+
+// startTimer begins to count Options.HandleTimeout for this try of o.
+func (c *Channel) startTimer(o *outgoing) {
+	if d := c.opts.HandleTimeout; d > 0 {
+		c.stopTimer()
+		tries := o.tries
+		c.lateAt = now() + int64(d)
+		c.timer = time.AfterFunc(d, func() { c.handleLate(o, tries) })
+	}
 }
 
 func (c *Channel) stopTimer() {
@@ -535,7 +546,11 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	if o.finished {
 		return o.err
 	}
+	first := o == c.hand.flight
 	if plain, ok := c.hand.withdraw(o); ok {
+		if first {
+			c.stopTimer()
+		}
 		c.pending -= len(o.frame)
 		c.release(plain)
 		c.notify() // there is room
@@ -573,7 +588,7 @@ func (c *Channel) QueueHandle(v, h any, done func(error)) error {
 
 // withHandle makes the frame of v with the handle h.
 func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
-	rc, typ, err := sendable(h)
+	rc, typ, local, err := sendable(h)
 	if err != nil {
 		return nil, err
 	}
@@ -585,6 +600,9 @@ func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
 		return nil, err
 	}
 	to := len(frame)
+	if local { // Deno takes it for TCP otherwise; nobody else looks at it
+		frame = append(frame, `,"nativeKind":"pipe"`...)
+	}
 	frame = append(frame, "}\n"...)
 	return &outgoing{frame: frame, body: frame[from:to], handle: rc, typ: typ, sent: keepPath(h), done: done}, nil
 }

@@ -96,11 +96,11 @@ func TestTap(t *testing.T) {
 	// A handle goes, refused once; what is sent behind it follows it.
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "mine", w.here) })
 	require.Equal(t, ack, p.line())
-	require.Equal(t, frame(NetSocket, `"mine"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"mine"`), p.line())
 	p.handle()
 	require.NoError(t, c.Send(ctx, "behind"))
 	p.send(nack + "\n")
-	require.Equal(t, frame(NetSocket, `"mine"`), p.line())
+	require.Equal(t, ourFrame(NetSocket, `"mine"`), p.line())
 	p.handle()
 	p.send(ack + "\n")
 	require.NoError(t, result())

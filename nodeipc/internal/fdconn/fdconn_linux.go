@@ -74,6 +74,13 @@ func sendBytes(fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
+// unread tells whether the peer has yet to read something that was written. What the kernel counts is memory; a single
+// byte of it stays for the moment in which it tells the poller that the rest is free.
+func unread(fd int) bool {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return err == nil && n > 1
+}
+
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
 // to inherit (docs/protocol.md 1.2).
 func Pair() (ours, theirs int, err error) {

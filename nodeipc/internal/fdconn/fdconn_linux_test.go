@@ -2,6 +2,7 @@ package fdconn
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -78,4 +79,46 @@ func TestOtherControlMessages(t *testing.T) {
 		require.Len(t, fds, 1)
 		require.Equal(t, inodeOf(t, h), inode(t, fds[0]))
 	}
+}
+
+// A descriptor is not sent before the peer has read what was written earlier, so that it comes at the beginning of a
+// read; and whoever waits for that learns of it, whenever it happens.
+func TestDescriptorBeginsARead(t *testing.T) {
+	testkit.CheckLeaks(t)
+	a, b := conns(t)
+	_, h := newSocket(t)
+	for range 500 {
+		_, err := a.TryWrite([]byte("before"))
+		require.NoError(t, err)
+		_, err = a.TrySendFD([]byte("frame"), h)
+		require.Equal(t, ErrAgain, err)
+		waited := make(chan error, 1)
+		go func() { waited <- a.WaitWritable() }()
+		got, fds := read(t, b, 3)
+		require.Equal(t, "bef", got)
+		require.Empty(t, fds)
+		got, _ = read(t, b, 10)
+		require.Equal(t, "ore", got)
+		select {
+		case err := <-waited:
+			require.NoError(t, err)
+		case <-time.After(patience):
+			t.Fatal("everything was read, but WaitWritable waits")
+		}
+		n, err := a.TrySendFD([]byte("frame"), h)
+		require.NoError(t, err)
+		require.Equal(t, 5, n)
+		got, fds = read(t, b, 10)
+		require.Equal(t, "frame", got)
+		require.Len(t, fds, 1)
+	}
+
+	_, err := a.TryWrite([]byte("never read"))
+	require.NoError(t, err)
+	waited := make(chan error, 1)
+	go func() { waited <- a.WaitWritable() }()
+	require.NoError(t, b.Close())
+	require.NoError(t, <-waited)
+	_, err = a.TrySendFD([]byte("frame"), h)
+	require.ErrorIs(t, err, unix.EPIPE)
 }

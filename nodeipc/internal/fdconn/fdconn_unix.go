@@ -33,14 +33,16 @@ type Conn struct {
 	recvState
 
 	// The writer's.
-	out    []byte
-	outN   int
-	outErr error
-	tryFn  func(fd uintptr)
-	lookFn func(fd uintptr) bool
-	looked bool
-	poll   [1]unix.PollFd
-	waits  int // since something was written
+	out      []byte
+	outN     int
+	outErr   error
+	tryFn    func(fd uintptr)
+	lookFn   func(fd uintptr) bool
+	looked   bool
+	poll     [1]unix.PollFd
+	plain    bool // what was written last had no descriptor: one that follows could be read behind it
+	wantRead bool // wait is for what was written to be read
+	waits    int  // since something was written
 }
 
 // New takes over s, a connected stream socket.
@@ -92,7 +94,7 @@ func (c *Conn) TryWrite(p []byte) (int, error) {
 		err = c.outErr
 	}
 	if c.outN > 0 {
-		c.waits = 0
+		c.waits, c.plain = 0, true
 	}
 	return c.outN, c.closedErr(err)
 }
@@ -105,7 +107,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		if err != ErrAgain {
 			return n, err
 		}
-		if err := c.WaitWritable(); err != nil {
+		if err := c.wait(false); err != nil {
 			return n, err
 		}
 	}
@@ -134,11 +136,16 @@ func (c *Conn) send(fd uintptr) {
 }
 
 // TrySendFD writes the beginning of p with the descriptor of h on its first byte: with ErrAgain nothing was written,
-// with a *HandleError nothing was either, but the connection is well; otherwise the descriptor is on its way and n bytes
-// are. h is put into non-blocking mode, see docs/protocol.md 1.9.
+// because the socket is full or, on Linux, the peer has not read the plain bytes that were written before: Deno loses a
+// descriptor that it reads behind other bytes. With a *HandleError nothing was written either, but the connection is well; otherwise
+// the descriptor is on its way and n bytes are. h is put into non-blocking mode, see docs/protocol.md 1.9.
 func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 	var sendErr error
 	outer := c.rc.Control(func(fd uintptr) {
+		if c.plain && unread(int(fd)) {
+			sendErr = ErrAgain
+			return
+		}
 		inner := h.Control(func(hfd uintptr) {
 			if err := unix.SetNonblock(int(hfd), true); err != nil {
 				sendErr = &HandleError{os.NewSyscallError("fcntl", err)}
@@ -154,7 +161,7 @@ func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 		sendErr = outer
 	}
 	if n > 0 {
-		c.waits = 0
+		c.waits, c.plain = 0, n < len(p)
 	}
 	return n, c.closedErr(sendErr)
 }
@@ -181,11 +188,15 @@ func sendRights(fd int, p []byte, hfd int) (int, error) {
 	}
 }
 
-// WaitWritable waits until the socket may take more. It has to look before it waits: the poller tells of changes only,
-// and forgets those that came before the waiting began. When nothing could be written since the last wait although the
-// socket seems to have room, memory is short, of which no change will tell: then it is time that has to pass.
-func (c *Conn) WaitWritable() error {
-	c.looked, c.poll[0].Revents = false, 0
+// WaitWritable waits until TrySendFD may take something.
+func (c *Conn) WaitWritable() error { return c.wait(c.plain) }
+
+// wait waits until the socket may take more, with read when the peer has read all that there was. It has to look before
+// it waits: the poller tells of changes only, and forgets those that came before the waiting began. When nothing could be
+// written since the last wait although the socket seems to have room, memory is short, of which no change will tell: then
+// it is time that has to pass.
+func (c *Conn) wait(read bool) error {
+	c.looked, c.poll[0].Revents, c.wantRead = false, 0, read
 	err := c.rc.Write(c.lookFn)
 	if err == nil && c.poll[0].Revents != 0 && c.waits > 0 {
 		time.Sleep(time.Millisecond << min(c.waits-1, 5))
@@ -195,6 +206,9 @@ func (c *Conn) WaitWritable() error {
 }
 
 func (c *Conn) look(fd uintptr) bool {
+	if c.wantRead && unread(int(fd)) {
+		return false
+	}
 	if c.looked {
 		return true // the poller says so
 	}
