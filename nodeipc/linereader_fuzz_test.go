@@ -1,0 +1,61 @@
+package nodeipc
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+)
+
+// Lines in reads of any size are those of the whole text. A byte of the script is a read: its lower five bits are a
+// length's logarithm, the others how it ends. All that was handed out is still what it was at the end.
+func FuzzLineReader(f *testing.F) {
+	testkit.CheckLeaks(f)
+	f.Add([]byte("\x03\x24\x30\x6f\x50"))
+	f.Add([]byte(strings.Repeat("\x2f", 40) + "\x40\x2f\x4f"))
+	f.Add([]byte("\x12\x32\x13\x13\x33\x00\x20\x20\x60\x60\x0f\x2f\x0e\x6e"))
+	f.Add([]byte(strings.Repeat("\x2e", 6) + "\x2f\x2f" + strings.Repeat("\x80", 9)))
+	f.Fuzz(func(t *testing.T, script []byte) {
+		var text []byte
+		var sizes []int
+		for i, b := range script {
+			n := 1 << min(b&31, 20)
+			switch b >> 6 {
+			case 1:
+				n--
+			case 2:
+				n++
+			}
+			if len(text)+n > 4<<20 {
+				return
+			}
+			text = append(text, bytes.Repeat([]byte{'a' + byte(i%26)}, n)...)
+			if b&32 != 0 && n > 0 {
+				text[len(text)-1] = '\n'
+			}
+			sizes = append(sizes, n)
+		}
+		r := lineReader{max: -1}
+		lines := feed(&r, text, func() int {
+			n := 1 << 20
+			if len(sizes) > 0 {
+				n, sizes = max(1, sizes[0]), sizes[1:]
+			}
+			return n
+		})
+		want := bytes.Split(text, []byte("\n"))
+		require.Len(t, lines, len(want)-1)
+		for i, line := range lines {
+			if !bytes.Equal(line, want[i]) {
+				t.Fatalf("line %d is %.100q of %d bytes, want %.100q of %d", i, line, len(line), want[i], len(want[i]))
+			}
+			require.Equal(t, len(line), cap(line), "an append would run into the next line")
+		}
+		require.True(t, bytes.Equal(want[len(want)-1], r.buf[r.start:r.end]))
+		require.Equal(t, int64(len(text)), r.examined)
+		require.LessOrEqual(t, len(r.buf), max(blockSize, 5*len(text)))
+	})
+}
