@@ -22,14 +22,14 @@ func FuzzLineReader(f *testing.F) {
 		var text []byte
 		var sizes []int
 		for i, b := range script {
-			n := 1 << min(b&31, 20)
+			n := 1 << min(b&31, 18)
 			switch b >> 6 {
 			case 1:
 				n--
 			case 2:
 				n++
 			}
-			if len(text)+n > 4<<20 {
+			if len(text)+n > 1<<19 {
 				return
 			}
 			text = append(text, bytes.Repeat([]byte{'a' + byte(i%26)}, n)...)
@@ -40,7 +40,7 @@ func FuzzLineReader(f *testing.F) {
 		}
 		r := lineReader{max: -1}
 		lines := feed(&r, text, func() int {
-			n := 1 << 20
+			n := len(text)
 			if len(sizes) > 0 {
 				n, sizes = max(1, sizes[0]), sizes[1:]
 			}

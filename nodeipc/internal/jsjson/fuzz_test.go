@@ -27,6 +27,26 @@ func slowCmd(text []byte) string {
 	return ""
 }
 
+// slowMembers requires of Members what encoding/json finds in a text that it takes.
+func slowMembers(t *testing.T, text []byte) {
+	type pair struct{ name, raw string }
+	var want, got []pair
+	d := json.NewDecoder(bytes.NewReader(text))
+	if token, err := d.Token(); err == nil && token == json.Delim('{') {
+		for d.More() {
+			name, err := d.Token()
+			require.NoError(t, err)
+			var raw json.RawMessage
+			require.NoError(t, d.Decode(&raw))
+			want = append(want, pair{name.(string), string(raw)})
+		}
+	}
+	for name, raw := range Members(text) {
+		got = append(got, pair{name, string(raw)})
+	}
+	require.Equal(t, want, got)
+}
+
 func FuzzScan(f *testing.F) {
 	for _, c := range scanCases {
 		f.Add([]byte(c.text))
@@ -52,17 +72,27 @@ func FuzzScan(f *testing.F) {
 			require.Greater(t, bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")), 9999)
 			return
 		}
+		slowMembers(t, text)
+		var want, got any // String takes the token alone
+		if s, ok := String(bytes.Trim(text, " \t\r\n")); ok {
+			got = s
+		}
+		if json.Unmarshal(text, &want) == nil && text[skipSpace(text, 0)] == '"' {
+			require.Equal(t, want, got)
+		} else {
+			require.Nil(t, got)
+		}
 		require.Equal(t, slowCmd(text), info.Cmd)
 		require.Equal(t, bytes.IndexFunc(text, func(r rune) bool { return r > 0x7f }) < 0, info.ASCII)
 		require.Equal(t, info, compactInfo)
 		require.Equal(t, info.Cmd, infoOf(text[skipSpace(text, 0):]).Cmd)
-		var want bytes.Buffer
-		require.NoError(t, json.Compact(&want, text))
+		var slow bytes.Buffer
+		require.NoError(t, json.Compact(&slow, text))
 		if utf8.Valid(text) {
-			require.Equal(t, want.String(), string(compact))
+			require.Equal(t, slow.String(), string(compact))
 		} else {
 			require.True(t, utf8.Valid(compact))
-			require.Equal(t, string(appendValid(nil, want.Bytes())), string(compact))
+			require.Equal(t, string(appendValid(nil, slow.Bytes())), string(compact))
 		}
 	})
 }
@@ -92,6 +122,24 @@ type fuzzPlain struct {
 	E [2]uint8
 }
 
+// fuzzStandard has what a field can be where we follow encoding/json in all.
+type fuzzStandard struct {
+	A string
+	B *int `json:"b,omitempty"`
+	C []fuzzStandard
+	D map[string]any
+	E any
+	F float64 `json:",string"`
+	G [2]bool
+	I *fuzzStandard
+	J map[int8]string
+	K json.RawMessage
+	L uint16
+	M *string `json:"a b"`
+	N map[string]*fuzzStandard
+	inner
+}
+
 func FuzzAppendUnmarshal(f *testing.F) {
 	for _, c := range scanCases {
 		f.Add([]byte(c.text))
@@ -104,7 +152,7 @@ func FuzzAppendUnmarshal(f *testing.F) {
 			return
 		}
 		for _, typ := range []reflect.Type{
-			reflect.TypeFor[any](), reflect.TypeFor[fuzzPlain](), reflect.TypeFor[map[string]string](), reflect.TypeFor[[]float32](), reflect.TypeFor[string](), reflect.TypeFor[json.Number](),
+			reflect.TypeFor[any](), reflect.TypeFor[fuzzPlain](), reflect.TypeFor[fuzzStandard](), reflect.TypeFor[map[string]string](), reflect.TypeFor[[]float32](), reflect.TypeFor[string](), reflect.TypeFor[json.Number](),
 		} {
 			same(t, text, typ)
 		}
