@@ -197,7 +197,7 @@ func TestShortageOfMemory(t *testing.T) {
 		require.NoError(t, c.Err())
 		fdconn.SetFaults(nil)
 		require.Equal(t, `"waits"`, p.line())
-		require.Equal(t, frame(NetSocket, `"h"`), p.line())
+		require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
 		p.handle()
 		p.send(ack + "\n")
 		require.NoError(t, result())
