@@ -26,8 +26,9 @@ test-matrix: setup
 		node --test lib/test/*.test.js; \
 	done
 
+# What a message costs, beside Node, Bun and Deno: docs/performance.md. make bench BENCH="-only '^echo 64B'" runs some rows.
 bench:
-	go run ./bench
+	go run ./bench $(BENCH)
 
 # Every fuzz target for FUZZTIME, two processes at a time (some have a Node each), and the soak. Most of what a new input
 # gives rise to is not repeatable to the instruction, so that making it smaller is not worth the minute it may take.

@@ -200,7 +200,7 @@ func (b *bench) goSides(s *scenario) (sides []contestant) {
 	return sides
 }
 
-// A result is what the runs of one contestant gave. With an error there are no samples that count.
+// A result is what the runs of one contestant gave. With an error the samples do not count.
 type result struct {
 	samples []sample
 	err     error
@@ -240,7 +240,11 @@ func (b *bench) take(s *scenario, goes []contestant) map[string]*result {
 			}
 			runtime.GC()
 			got, err := b.once(s, side)
-			res.samples, res.err = append(res.samples, got), err
+			if err != nil {
+				res.err = err
+				continue
+			}
+			res.samples = append(res.samples, got)
 		}
 	}
 	return all
