@@ -26,7 +26,7 @@ test-matrix: setup
 		node --test lib/test/*.test.js; \
 	done
 
-# What a message costs, beside Node, Bun and Deno: docs/performance.md. make bench BENCH="-only '^echo 64B'" runs some rows.
+# What a message costs, beside Node, Bun and Deno: docs/performance.md. Some rows: make bench BENCH="-only '^echo 64B'".
 bench:
 	go run ./bench $(BENCH)
 

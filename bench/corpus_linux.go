@@ -40,7 +40,7 @@ func makeCorpus(count int, message func(id int, name string) string) func() *cor
 
 // messages makes a corpus of flat objects of exactly size bytes: most of it is a text or, in small ones, the name.
 func messages(size, count int) func() *corpus {
-	const words = "The quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly, and nothing in this text wants escaping. "
+	const words = "The quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly. "
 	return makeCorpus(count, func(id int, name string) string {
 		head := fmt.Sprintf(`{"id":%d,"name":"%s`, id, name)
 		tail := `","ok":true,"type":"greeting"}`
@@ -59,34 +59,41 @@ func messages(size, count int) func() *corpus {
 func documents(size int) func() *corpus {
 	return makeCorpus(3, func(id int, _ string) string {
 		r := rand.New(rand.NewPCG(1, 2))
-		texts := []string{"plain words of a note", "a \"quoted\" word\nand a second line\t", `C:\path\of\a\file`, "naïve café, 東京, Привет", "smile 😀 & <wave>", ""}
-		fraction := func(n int) float64 { return float64(r.IntN(n*1000))/1000 + 0.0005 }
+		texts := []string{
+			"plain words of a note", "a \"quoted\" word\nand a second line\t", `C:\path\of\a\file`,
+			"naïve café, 東京, Привет", "smile 😀 & <wave>", "",
+		}
+		text := func() string { return texts[r.IntN(len(texts))] }
+		fraction := func(n int) float64 { return float64(1+r.IntN(n*1000)) / 1000 } // never 0, of which -0 has no one form
 		item := func(id int) any {
 			var history []any
 			for range 4 {
-				history = append(history, map[string]any{"at": 1.7e12 + float64(r.IntN(1e9)), "done": r.IntN(2) == 0, "text": texts[r.IntN(len(texts))]})
+				at := int64(1.7e12) + r.Int64N(1e9)
+				history = append(history, map[string]any{"at": at, "done": r.IntN(2) == 0, "text": text()})
 			}
 			var note any
 			if r.IntN(3) > 0 {
-				note = texts[r.IntN(len(texts))]
+				note = text()
 			}
 			return map[string]any{
-				"active": r.IntN(2) == 0, "balance": fraction(100000), "geo": map[string]any{"lat": fraction(90), "lng": -fraction(180)},
-				"history": history, "id": id, "name": fmt.Sprintf("Zoë Müller the %dth", id), "note": note,
-				"scores": []any{fraction(10), fraction(10), r.IntN(100), -r.IntN(100), fraction(1) * 1e-6},
-				"tags":   []any{"alpha", "beta", texts[r.IntN(len(texts))]},
+				"active": r.IntN(2) == 0, "balance": fraction(100000), "id": id, "note": note, "history": history,
+				"name": fmt.Sprintf("Zoë Müller the %dth", id), "tags": []any{"alpha", "beta", text()},
+				"geo":    map[string]any{"lat": fraction(90), "lng": -fraction(180)},
+				"scores": []any{fraction(10), fraction(10), r.IntN(100), -1 - r.IntN(100), float64(1+r.IntN(999)) / 1e9},
 			}
 		}
 		var items []any
-		for about := 0; about < size; about += 500 {
+		for about := 0; about < size; about += 520 {
 			items = append(items, item(len(items)))
 		}
 		var out bytes.Buffer
 		enc := json.NewEncoder(&out)
 		enc.SetEscapeHTML(false)
 		err := enc.Encode(map[string]any{
-			"id": id, "items": items, "type": "document", "zsum": fraction(1e9),
-			"meta": map[string]any{"count": len(items), "title": "the large document", "tree": map[string]any{"depth": 3, "path": []int{1, 2, 3}}},
+			"id": id, "items": items, "type": "document",
+			"meta": map[string]any{
+				"count": len(items), "title": "the large document", "tree": map[string]any{"depth": 3, "path": []int{1, 2, 3}},
+			},
 		})
 		if err != nil {
 			panic(err) // nothing in it can fail

@@ -9,7 +9,7 @@
 // docs/performance.md says how it measures and how to read what it prints. A wrong byte makes the exit status 1; speed
 // never does.
 //
-// The subjects, whose processor time is taken, are subject/main.go and subject.cjs, which do the same. The driver is this
-// program: as their parent it is the process that prints the table, as their child it runs once more, by the argument
-// drive. floor/main.go is the least that a Go program can do.
+// The subjects, whose processor time is taken, are subject/main.go and subject.cjs, which do the same. The driver is
+// this program: as their parent it is the process that prints the table, as their child it runs once more, by the
+// argument drive. floor/main.go is the least that a Go program can do.
 package main

@@ -19,8 +19,8 @@ type sample map[string]float64
 func micros(d time.Duration, n int) float64 { return float64(d) / 1e3 / float64(n) }
 
 // measure warms the subject up with rounds that double until one takes it as long as it should, and then measures one
-// round. A round of n messages ends when nothing is in flight any more. How long is judged by the processor time, which a
-// busy machine leaves alone.
+// round. A round of n messages ends when nothing is in flight any more. How long is judged by the processor time, which
+// waiting for a processor does not add to.
 func (p *peer) measure(t timing, round func(n int) error) (sample, error) {
 	run := func(n int) (cpu, wall time.Duration, err error) {
 		before, begin := p.cpu(), time.Now()

@@ -53,19 +53,21 @@ func main() {
 		return
 	}
 	var cfg config
-	flag.StringVar(&cfg.nodes, "nodes", "20,26", "the Nodes: `names` for scripts/runtimes.sh, or paths; the goals are against Node 20")
+	flag.StringVar(&cfg.nodes, "nodes", "20,26", "`names` for scripts/runtimes.sh, or paths, of Nodes")
 	flag.StringVar(&cfg.others, "others", "bun,deno", "`names` or paths of what else to measure, or none")
 	flag.Func("only", "only rows whose name matches this `regexp`", func(s string) (err error) {
 		cfg.only, err = regexp.Compile(s)
 		return err
 	})
 	flag.IntVar(&cfg.runs, "runs", 0, "fresh processes of each contestant in each row (default 5, or 1 with -short)")
-	flag.DurationVar(&cfg.span, "span", 0, "how much of its processor time, about, a process is measured for (default 200ms, 10ms with -short, 5s with -profile)")
+	flag.DurationVar(&cfg.span, "span", 0, "about how much of its processor time a process is measured for\n"+
+		"(default 200ms, 10ms with -short, 5s with -profile)")
 	flag.BoolVar(&cfg.short, "short", false, "does the benchmark itself work? The figures mean nothing")
 	flag.StringVar(&cfg.cpus, "cpus", "one", "`where` driver and subject run: on one processor, on two, or free")
 	flag.StringVar(&cfg.json, "json", "", "also write everything to this `file`")
-	flag.StringVar(&cfg.profile, "profile", "", "run the Go side only, once, and have it write a CPU profile to this `file`; -only has to leave one scenario and mode")
-	flag.BoolVar(&cfg.floor, "floor", false, "also rows of a Go program without the library: what the runtime and the kernel cost")
+	flag.StringVar(&cfg.profile, "profile", "", "run the Go side only, once, and have it write a CPU profile to this `file`;\n"+
+		"-only has to leave one scenario in one mode")
+	flag.BoolVar(&cfg.floor, "floor", false, "also rows of a Go program without the library: what runtime and kernel cost")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: unexpected argument %q\n", flag.Arg(0))

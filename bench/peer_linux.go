@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 
 const (
 	readSize = 256 << 10
-	patience = time.Minute // with one subject, beyond what it is to be measured for; then it is killed and the row has failed
+	patience = time.Minute // with one subject, beyond what it is to be measured for; then it is killed and has failed
 )
 
 // A peer is the process that is measured, our child or our parent, and our end of the channel to it. The end is
@@ -62,14 +63,16 @@ func (p *peer) cpu() time.Duration {
 	const sched = 2 // CPUCLOCK_SCHED, of a whole process
 	var ts unix.Timespec
 	if err := unix.ClockGettime(int32(^p.pid<<3|sched), &ts); err != nil {
-		panic(fmt.Sprintf("processor clock of process %d: %v", p.pid, err)) // our child is not reaped yet, our parent waits for us
+		// Our child is not reaped yet, and our parent would be if it had ended before us.
+		panic(fmt.Sprintf("processor clock of process %d: %v", p.pid, err))
 	}
 	return time.Duration(ts.Nano())
 }
 
 func (p *peer) syscall(trap uintptr, b []byte, flags uintptr) (int, error) {
 	for {
-		n, _, e := unix.RawSyscall6(trap, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
+		n, _, e := unix.RawSyscall6(trap, uintptr(p.fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil
@@ -131,8 +134,8 @@ func differ(at int, got, want []byte) error {
 	for i < len(got) && i < len(want) && got[i] == want[i] {
 		i++
 	}
-	from := max(0, i-40)
-	return fmt.Errorf("wrong bytes at offset %d: got %q, want %q", at+i, got[from:min(len(got), i+40)], want[from:min(len(want), i+40)])
+	near := func(b []byte) []byte { return b[max(0, i-40):min(len(b), i+40)] }
+	return fmt.Errorf("wrong bytes at offset %d: got %q, want %q", at+i, near(got), near(want))
 }
 
 // expect reads exactly want.
@@ -158,13 +161,10 @@ type process struct {
 }
 
 func spawn(argv, env []string, limit time.Duration, files ...*os.File) (*process, error) {
-	var all []string
-	for _, e := range os.Environ() {
-		// NODE_OPTIONS and its like would change what is measured.
-		if !strings.HasPrefix(e, "NODE_") && !strings.HasPrefix(e, "NODEIPC_") && !strings.HasPrefix(e, "BUN_") && !strings.HasPrefix(e, "DENO_") {
-			all = append(all, e)
-		}
-	}
+	all := slices.DeleteFunc(os.Environ(), func(e string) bool { // NODE_OPTIONS and its like would change what is measured
+		prefix, _, _ := strings.Cut(e, "_")
+		return slices.Contains([]string{"NODE", "NODEIPC", "BUN", "DENO"}, prefix)
+	})
 	all = append(append(all, "DENO_NO_UPDATE_CHECK=1"), env...)
 	proc, err := os.StartProcess(argv[0], argv, &os.ProcAttr{Env: all, Files: files})
 	if err != nil {

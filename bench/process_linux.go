@@ -12,7 +12,7 @@ import (
 
 var onlineFrame = []byte(`{"cmd":"NODE_CLUSTER","act":"online","seq":0}` + "\n")
 
-// driveOnline takes the time from just before the exec, and the processor time, until the first bytes are on the channel.
+// driveOnline takes the time from just before the exec, and the processor time, until the first bytes are here.
 func driveOnline(p *peer, _ *scenario, _ timing) (sample, error) {
 	n, err := p.read(p.buf)
 	s := sample{"wall": micros(time.Since(p.began), 1), "cpu": micros(p.cpu(), 1)}

@@ -34,7 +34,7 @@ type report struct {
 type row struct {
 	Name     string            `json:"name"`
 	Unit     string            `json:"unit"`
-	Share    bool              `json:"share"` // the ratios are Go's share of the other's figure, else how many times it is Go's
+	Share    bool              `json:"share"` // the ratios are Go's share of the other's figure, else the inverse
 	Go       figure            `json:"go"`
 	Runtimes map[string]figure `json:"runtimes"`
 	Ratios   map[string]figure `json:"ratios"`

@@ -33,8 +33,8 @@ const verbs = {
   },
 
   // Keeps the objects that come, and for each number sends as many of them, over and over. It stops when send says that
-  // too much is queued and goes on when the last one is written. A plain loop, or going on with setImmediate, costs Node
-  // up to twice as much, depending on where the driver runs.
+  // too much is queued and goes on when the last one is written. A plain loop, or going on with setImmediate, costs
+  // Node up to twice as much, depending on where the driver runs.
   flood() {
     const kept = [];
     function pump(i, n) {
@@ -67,8 +67,8 @@ const verbs = {
     });
   },
 
-  // Makes `count` connections to `port` and says so; then for each number sends as many of them, over and over. They stay
-  // open here.
+  // Makes `count` connections to `port` and says so; then for each number sends as many of them, over and over. They
+  // stay open here.
   give() {
     const sockets = [];
     function give(i, n) {

@@ -32,11 +32,10 @@ type message struct {
 
 // The large document, likewise.
 type document struct {
-	ID    int     `json:"id"`
-	Items []item  `json:"items"`
-	Meta  meta    `json:"meta"`
-	Type  string  `json:"type"`
-	Sum   float64 `json:"zsum"`
+	ID    int    `json:"id"`
+	Items []item `json:"items"`
+	Meta  meta   `json:"meta"`
+	Type  string `json:"type"`
 }
 
 type item struct {
@@ -63,9 +62,9 @@ type event struct {
 }
 
 type meta struct {
-	Count  int    `json:"count"`
-	Title  string `json:"title"`
-	Nested struct {
+	Count int    `json:"count"`
+	Title string `json:"title"`
+	Tree  struct {
 		Depth int   `json:"depth"`
 		Path  []int `json:"path"`
 	} `json:"tree"`
