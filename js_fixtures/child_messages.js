@@ -7,7 +7,7 @@
 // disconnect   disconnects, and ends
 // exit=CODE    process.exit(CODE) once the last message has been written
 // throw        an exception nobody catches, once the last message has been written: exit code 1
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const [then, code] = (process.argv[2] || 'end').split('=');

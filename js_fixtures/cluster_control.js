@@ -23,7 +23,7 @@
 //   {"echo":x}                   [x]
 //
 // and an HTTP request with "<kind> <worker id> <name>\n". The Go worker in nodeipc/cluster's tests does the same.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26 and Bun 1.4; on Deno 2.9 as far as it needs no Go worker.
 'use strict';
 
 const cluster = require('cluster');

@@ -5,7 +5,7 @@
 // --count=N    disconnects once N messages have been answered and written; without it, ends when the parent disconnects
 // --wrap       answers {"echo":<message>,"handle":<class of the handle or null>} instead of the message alone
 // --handles    sends a received handle back with the answer; without it, a received handle is closed
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const options = new Map(process.argv.slice(2).map((arg) => {

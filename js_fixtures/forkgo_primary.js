@@ -1,9 +1,10 @@
-// A cluster primary that calls forkGo and reports what came of it, for lib/test/forkgo.test.js.
+// A cluster primary that calls forkGo and reports what came of it, for lib/test/forkgo.test.js and the tests of package
+// cluster.
 //
 //   node forkgo_primary.js SCENARIO BINARY
 //
 // Prints one JSON line. BINARY is any program; a shell script will do, as nothing here needs it to speak the protocol.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26 and Bun 1.4; on Deno 2.9 as far as it needs no Go worker.
 'use strict';
 
 const cluster = require('cluster');
@@ -63,6 +64,19 @@ const scenarios = {
         print({ execPath: process.execPath, execPaths, spawnfile: go.process.spawnfile });
       }
     });
+  },
+
+  // What forkGo does, without its checks: does this runtime start what process.execPath says?
+  swapped() {
+    cluster.setupMaster({ silent: true });
+    const execPath = process.execPath;
+    process.execPath = binary;
+    const worker = cluster.fork();
+    process.execPath = execPath;
+    let stdout = '';
+    worker.process.stdout.setEncoding('utf8').on('data', (s) => { stdout += s; });
+    worker.on('message', () => worker.process.kill('SIGKILL')); // it is this script
+    worker.process.on('close', () => print({ stdout }));
   },
 
   // Whatever is wrong with the binary: an error now, the property restored, no worker.

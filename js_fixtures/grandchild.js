@@ -1,6 +1,6 @@
 // What a grandchild sees: the environment variables of a channel and the open descriptors (Linux), as one JSON line.
 // Started by a child that must not pass its channel on; see the scenario "grandchild" of parent.js.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const fs = require('fs');

@@ -23,12 +23,15 @@
 //   {type:'listen',kind,port,host} or {...,path}        listens there, sends the same message with the server as a handle
 //   {type:'dial',kind,port,host} or {...,path}          connects there and sends the same message with the socket as a handle
 //   {type:'mixed',n,part:'a'|'b'|'socket'}              answers the same message; with a socket, writes "<n>\n" and ends it
+//   {type:'leave'}                                      disconnects, and exits with 0
 //   {type:'die'}                                        exits at once with code 3
 //   anything else                                       answers the same value
 //   disconnect                                          exits with 0
 //
-// Scenarios: greeting echo messages mixed handles return child-handles big huge flood grandchild kill orphan die all-types.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Scenarios: greeting echo values messages mixed handles return child-handles big huge flood grandchild leave kill orphan
+// die all-types. NODEIPC_ONLY="tcp socket" has handles and child-handles do that alone; there are also "tcp server",
+// "unix socket" and "unix server".
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const assert = require('assert');
@@ -47,6 +50,8 @@ while (argv.length && argv[0].startsWith('--')) {
 }
 const [scenario, command, ...args] = argv;
 const advanced = options.serialization === 'advanced';
+// What Deno needs before the name of a script of this folder.
+const flags = process.versions.deno ? ['run', '-A', '--unstable-detect-cjs', '--unstable-bare-node-builtins'] : [];
 
 function start() {
   const common = { env: Object.assign({}, process.env, { NODEIPC_SCENARIO: scenario }), stdio: ['inherit', 2, 2, 'ipc'] };
@@ -93,14 +98,14 @@ class Peer {
     return (await this.next()).message;
   }
 
-  send(message, handle) {
+  send(message, handle, options) {
     return new Promise((resolve, reject) => {
-      this.child.send(message, handle, (err) => err ? reject(err) : resolve());
+      this.child.send(message, handle, options || {}, (err) => err ? reject(err) : resolve());
     });
   }
 
-  async ask(message, handle) {
-    const sent = this.send(message, handle);
+  async ask(message, handle, options) {
+    const sent = this.send(message, handle, options);
     const answer = await this.next();
     await sent;
     return answer;
@@ -159,13 +164,27 @@ async function inFolder(f) {
   }
 }
 
+// wanted tells whether the scenario is to do this part.
+function wanted(what) {
+  return !process.env.NODEIPC_ONLY || process.env.NODEIPC_ONLY === what;
+}
+
 const values = [
-  'text', '', 0, -1, 1.5, 1e21, 1e-7, 5e-324, 1.7976931348623157e308, 9007199254740993, true, false, null, [], {}, [1, [2, [3]]],
+  'text', '', 0, -1, 1.5, 1e21, 1e-7, 5e-324, 1.7976931348623157e308, true, false, null, [], {}, [1, [2, [3]]],
   { a: 1, b: { c: [null, true, 'x'] } }, { 2: 'two', 1: 'one', z: 0 }, 'line\nfeed \r \t \b \f " \\ / \u0000 \u001f \u007f',
-  '\u2028 \u2029 <script>&amp;</script>', 'grüße 漢字 😀', '\ud800', '\udc00 alone', { '\ud83d': 1 }, { '': 0 },
-  { cmd: 'NODE_' }, { cmd: 'node_x' }, { cmd: 7 }, [{ cmd: 'NODE_HANDLE' }], { type: 'unknown' }, 'NODE_HANDLE', text(0, 70000),
-  JSON.parse('{"__proto__":1}'), { nested: { cmd: 'NODE_HANDLE_ACK' } },
+  '\u2028 \u2029 <script>&amp;</script>', 'grüße 漢字 😀', { '': 0 }, { cmd: 'node_x' }, { cmd: 7 }, [{ cmd: 'NODE_HANDLE' }],
+  { type: 'unknown' }, 'NODE_HANDLE', text(0, 70000), JSON.parse('{"__proto__":1}'), { nested: { cmd: 'NODE_HANDLE_ACK' } },
 ];
+// What Deno changes or keeps to itself.
+const oddValues = [9007199254740993, '\ud800', '\udc00 alone', { '\ud83d': 1 }, { cmd: 'NODE_' }];
+
+async function echo(peer, list) {
+  for (const value of list) peer.child.send(value);
+  for (const value of list) {
+    assert.deepStrictEqual(await peer.message(), advanced ? value : JSON.parse(JSON.stringify(value)));
+  }
+  return { values: list.length };
+}
 
 // ---------------------------------------------------------------------------------------------------- scenarios
 
@@ -175,14 +194,9 @@ const scenarios = {
     assert.deepStrictEqual(message, { type: 'response', message: 'Hi there master!' });
   },
 
-  // All values in one burst, answered in order.
-  async echo(peer) {
-    for (const value of values) peer.child.send(value);
-    for (const value of values) {
-      assert.deepStrictEqual(await peer.message(), advanced ? value : JSON.parse(JSON.stringify(value)));
-    }
-    return { values: values.length };
-  },
+  // All values in one burst, answered in order; and those that every runtime carries.
+  echo: (peer) => echo(peer, values.concat(oddValues)),
+  values: (peer) => echo(peer, values),
 
   // What only the advanced serialization carries.
   async 'all-types'(peer) {
@@ -243,38 +257,43 @@ const scenarios = {
     for (const kind of ['tcp', 'unix']) {
       const where = kind === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: path.join(dir, 'socket') };
 
-      // An accepted socket, with a key: the server's close() waits until the child has closed it.
-      const server = await listen(where);
-      const at = kind === 'tcp' ? server.address() : where;
-      const target = kind === 'tcp' ? { port: at.port, host: '127.0.0.1' } : where;
-      const reply = exchange(target, `hello ${kind} socket`);
-      const accepted = await once(server, 'connection');
-      await peer.send({ type: 'serve', kind: `${kind}-socket` }, accepted);
-      assert.strictEqual(await reply, `echo hello ${kind} socket\n`);
-      done.push(stage = `${kind} socket`);
+      if (wanted(`${kind} socket`)) {
+        // An accepted socket, with a key: the server's close() waits until the child has closed it.
+        const server = await listen(where);
+        const at = kind === 'tcp' ? server.address() : where;
+        const target = kind === 'tcp' ? { port: at.port, host: '127.0.0.1' } : where;
+        const reply = exchange(target, `hello ${kind} socket`);
+        const accepted = await once(server, 'connection');
+        await peer.send({ type: 'serve', kind: `${kind}-socket` }, accepted);
+        assert.strictEqual(await reply, `echo hello ${kind} socket\n`);
+        done.push(stage = `${kind} socket`);
 
-      // A socket that the parent connected itself: no key.
-      const peerSide = once(server, 'connection');
-      const client = net.connect(target).pause(); // Node goes on reading, into nothing, until the child has the socket
-      await once(client, 'connect');
-      const other = await peerSide;
-      const answer = readAll(other);
-      await peer.send({ type: 'serve', kind: `${kind}-client` }, client);
-      other.write(`hello ${kind} client\n`);
-      assert.strictEqual(await answer, `echo hello ${kind} client\n`);
-      await new Promise((resolve) => server.close(resolve));
-      done.push(stage = `${kind} client`);
-
-      // A server: once the child has it and the parent has closed its own, only the child can answer.
-      const serve = await listen(kind === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: path.join(dir, 'first') });
-      const to = kind === 'tcp' ? { port: serve.address().port, host: '127.0.0.1' } : { path: path.join(dir, 'second') };
-      assert.deepStrictEqual(await peer.ask({ type: 'serve', kind: `${kind}-server` }, serve).then((a) => a.message), { type: 'serve', kind: `${kind}-server` });
-      if (kind === 'unix') fs.renameSync(path.join(dir, 'first'), to.path); // close() removes the first name
-      serve.close();
-      for (let i = 0; i < 3; i++) assert.strictEqual(await exchange(to, `hello ${kind} ${i}`), `echo hello ${kind} ${i}\n`);
-      assert.deepStrictEqual((await peer.ask({ type: 'close', kind: `${kind}-server` })).message, { type: 'close', kind: `${kind}-server` });
-      await assert.rejects(exchange(to, 'anybody?'), { code: 'ECONNREFUSED' }); // no copy is left open anywhere
-      done.push(stage = `${kind} server`);
+        // A socket that the parent connected itself: no key.
+        const peerSide = once(server, 'connection');
+        const client = net.connect(target).pause(); // Node goes on reading, into nothing, until the child has the socket
+        await once(client, 'connect');
+        const other = await peerSide;
+        const answer = readAll(other);
+        await peer.send({ type: 'serve', kind: `${kind}-client` }, client);
+        other.write(`hello ${kind} client\n`);
+        assert.strictEqual(await answer, `echo hello ${kind} client\n`);
+        await new Promise((resolve) => server.close(resolve));
+        done.push(stage = `${kind} client`);
+      }
+      if (wanted(`${kind} server`)) {
+        // A server: once the child has it and the parent has closed its own, only the child can answer.
+        const serve = await listen(kind === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: path.join(dir, 'first') });
+        const to = kind === 'tcp' ? { port: serve.address().port, host: '127.0.0.1' } : { path: path.join(dir, 'second') };
+        // Deno closes a server once it is sent, and with it removes the path, unless it is told not to; Node never does.
+        const given = await peer.ask({ type: 'serve', kind: `${kind}-server` }, serve, { keepOpen: true });
+        assert.deepStrictEqual(given.message, { type: 'serve', kind: `${kind}-server` });
+        if (kind === 'unix') fs.renameSync(path.join(dir, 'first'), to.path); // close() removes the first name
+        serve.close();
+        for (let i = 0; i < 3; i++) assert.strictEqual(await exchange(to, `hello ${kind} ${i}`), `echo hello ${kind} ${i}\n`);
+        assert.deepStrictEqual((await peer.ask({ type: 'close', kind: `${kind}-server` })).message, { type: 'close', kind: `${kind}-server` });
+        await assert.rejects(exchange(to, 'anybody?'), { code: 'ECONNREFUSED' }); // no copy is left open anywhere
+        done.push(stage = `${kind} server`);
+      }
     }
     return { done };
   }),
@@ -298,32 +317,35 @@ const scenarios = {
   'child-handles': (peer) => inFolder(async (dir) => {
     const done = [];
     for (const kind of ['tcp', 'unix']) {
-      const listenAt = kind === 'tcp' ? { host: '127.0.0.1', port: await freePort() } : { path: path.join(dir, 'first') };
-      const connectTo = kind === 'tcp' ? listenAt : { path: path.join(dir, 'second') };
-      const asked = Object.assign({ type: 'listen', kind: `${kind}-listen` }, listenAt);
-      const { message, handle: server } = await peer.ask(asked);
-      assert.deepStrictEqual(message, asked);
-      assert(server instanceof net.Server, 'no net.Server came');
-      server.on('connection', (socket) => socket.end('from the parent'));
-      if (kind === 'unix') fs.renameSync(listenAt.path, connectTo.path); // whoever closes first removes the first name
-      const close = { type: 'close', kind: `${kind}-listen` };
-      assert.deepStrictEqual(await peer.ask(close).then((a) => a.message), close);
-      assert.strictEqual(await readAll(net.connect(connectTo)), 'from the parent');
-      await new Promise((resolve) => server.close(resolve));
-      done.push(stage = `${kind} server`);
-
-      const own = await listen(kind === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: path.join(dir, 'own') });
-      const dialAt = kind === 'tcp' ? { host: '127.0.0.1', port: own.address().port } : { path: path.join(dir, 'own') };
-      const far = once(own, 'connection');
-      const dial = Object.assign({ type: 'dial', kind }, dialAt);
-      const { message: dialled, handle: socket } = await peer.ask(dial);
-      assert.deepStrictEqual(dialled, dial);
-      assert(socket instanceof net.Socket, 'no net.Socket came');
-      const other = await far;
-      socket.end('through the child');
-      assert.strictEqual(await readAll(other), 'through the child');
-      own.close();
-      done.push(stage = `${kind} socket`);
+      if (wanted(`${kind} server`)) {
+        const listenAt = kind === 'tcp' ? { host: '127.0.0.1', port: await freePort() } : { path: path.join(dir, 'first') };
+        const connectTo = kind === 'tcp' ? listenAt : { path: path.join(dir, 'second') };
+        const asked = Object.assign({ type: 'listen', kind: `${kind}-listen` }, listenAt);
+        const { message, handle: server } = await peer.ask(asked);
+        assert.deepStrictEqual(message, asked);
+        assert(server instanceof net.Server, 'no net.Server came');
+        server.on('connection', (socket) => socket.end('from the parent'));
+        if (kind === 'unix') fs.renameSync(listenAt.path, connectTo.path); // whoever closes first removes the first name
+        const close = { type: 'close', kind: `${kind}-listen` };
+        assert.deepStrictEqual(await peer.ask(close).then((a) => a.message), close);
+        assert.strictEqual(await readAll(net.connect(connectTo)), 'from the parent');
+        await new Promise((resolve) => server.close(resolve));
+        done.push(stage = `${kind} server`);
+      }
+      if (wanted(`${kind} socket`)) {
+        const own = await listen(kind === 'tcp' ? { port: 0, host: '127.0.0.1' } : { path: path.join(dir, 'own') });
+        const dialAt = kind === 'tcp' ? { host: '127.0.0.1', port: own.address().port } : { path: path.join(dir, 'own') };
+        const far = once(own, 'connection');
+        const dial = Object.assign({ type: 'dial', kind }, dialAt);
+        const { message: dialled, handle: socket } = await peer.ask(dial);
+        assert.deepStrictEqual(dialled, dial);
+        assert(socket instanceof net.Socket, 'no net.Socket came');
+        const other = await far;
+        socket.end('through the child');
+        assert.strictEqual(await readAll(other), 'through the child');
+        own.close();
+        done.push(stage = `${kind} socket`);
+      }
     }
     return { done };
   }),
@@ -346,7 +368,7 @@ const scenarios = {
   // A process that the child starts must see no trace of the channel.
   async grandchild(peer) {
     const { message: { pid } } = await peer.ask({ type: 'pid' });
-    const { message } = await peer.ask({ type: 'run', command: [process.execPath, path.join(__dirname, 'grandchild.js')] });
+    const { message } = await peer.ask({ type: 'run', command: [process.execPath, ...flags, path.join(__dirname, 'grandchild.js')] });
     assert.strictEqual(message.code, 0);
     const seen = JSON.parse(message.stdout);
     assert.deepStrictEqual(seen.env, {});
@@ -369,6 +391,14 @@ const scenarios = {
     peer.child.removeAllListeners('error'); // EPIPE and the like are expected from here on
     peer.child.on('error', () => {});
     peer.child.kill('SIGKILL');
+  },
+
+  // The child disconnects.
+  async leave(peer) {
+    const left = once(peer.child, 'disconnect');
+    await peer.send({ type: 'leave' });
+    await left;
+    assert.strictEqual(peer.child.connected, false);
   },
 
   // The child exits by itself: the parent sees the code.

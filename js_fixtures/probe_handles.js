@@ -5,7 +5,7 @@
 // {n,as:'socket'} with a connection, {n,as:'server'} with a listener: answers {n,is:<class of the handle>}; writes
 // "socket <n>\n" to the connection and ends it, or serves one connection with "server <n>\n" and closes the listener.
 // A raw handle (TCP, Pipe) is used the way cluster does. Anything else is answered by {n,is:null}.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const net = require('net');

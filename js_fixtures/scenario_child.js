@@ -1,6 +1,7 @@
 // The child that parent.js expects, in JavaScript: what a Go child must do too. It keeps parent.js honest, by
 // node parent.js SCENARIO node scenario_child.js
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
+// Go parents also ask for {type:'buffer'}, which is answered by a Buffer.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const { spawn } = require('child_process');
@@ -30,6 +31,7 @@ const types = {
     child.stdout.setEncoding('utf8').on('data', (s) => { stdout += s; });
     child.on('close', (code) => process.send({ stdout, code }));
   },
+  buffer: () => process.send(Buffer.from('grüße')),
   pid: () => process.send({ pid: process.pid }),
   serve(m, handle) {
     if (handle instanceof net.Socket) return serve(handle);
@@ -39,16 +41,18 @@ const types = {
   close: (m) => servers[m.kind].close(() => process.send(m)),
   return: (m, handle) => process.send(m, handle),
   listen(m) {
-    const server = net.createServer().listen(where(m), () => process.send(m, server));
+    const server = net.createServer().listen(where(m), () => process.send(m, server, { keepOpen: true })); // for Deno
     servers[m.kind] = server;
   },
   dial(m) {
-    const socket = net.connect(where(m), () => process.send(m, socket));
+    // Paused, or Node may read, into nothing, what comes before it has closed its copy.
+    const socket = net.connect(where(m), () => process.send(m, socket)).pause();
   },
   mixed(m, handle) {
     process.send(m);
     if (handle) handle.end(`${m.n}\n`);
   },
+  leave: () => process.disconnect(),
   die: () => process.exit(3),
 };
 

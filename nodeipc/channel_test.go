@@ -165,27 +165,34 @@ func TestInvalidUTF8(t *testing.T) {
 // ------------------------------------------------------------------------------------------- the peer's end
 
 func TestChildThatEnds(t *testing.T) {
-	for _, test := range []struct {
-		how  string
-		code int
-	}{{"end", 0}, {"disconnect", 0}, {"exit=7", 7}, {"throw", 1}} {
-		t.Run(test.how, func(t *testing.T) {
+	for _, end := range childEnds {
+		t.Run(end.how, func(t *testing.T) {
 			testkit.CheckLeaks(t)
-			p := startNode(t, nil, "child_messages.js", test.how)
-			var got []string
-			for m, err := range p.Messages(limited(t)) {
-				require.NoError(t, err)
-				got = append(got, string(m.Data))
-			}
-			require.Equal(t, []string{`"ready"`, `7`, `true`, `null`, `[1,2]`}, got)
-			ended(t, p.Done(), "Done")
-			require.Equal(t, io.EOF, p.Err())
-			p.wait()
-			require.Equal(t, test.code, p.cmd.ProcessState.ExitCode())
-			require.ErrorIs(t, p.Send(limited(t), 1), ErrDisconnected)
-			noMore(t, p.Channel)
+			childThatEnds(t, end.how, end.code)
 		})
 	}
+}
+
+// The ways in which child_messages.js ends, and the exit codes.
+var childEnds = []struct {
+	how  string
+	code int
+}{{"end", 0}, {"disconnect", 0}, {"exit=7", 7}, {"throw", 1}}
+
+func childThatEnds(t testing.TB, how string, code int) {
+	p := startNode(t, nil, "child_messages.js", how)
+	var got []string
+	for m, err := range p.Messages(limited(t)) {
+		require.NoError(t, err)
+		got = append(got, string(m.Data))
+	}
+	require.Equal(t, []string{`"ready"`, `7`, `true`, `null`, `[1,2]`}, got)
+	ended(t, p.Done(), "Done")
+	require.Equal(t, io.EOF, p.Err())
+	p.wait()
+	require.Equal(t, code, p.cmd.ProcessState.ExitCode())
+	require.ErrorIs(t, p.Send(limited(t), 1), ErrDisconnected)
+	noMore(t, p.Channel)
 }
 
 // kill -9, noticed by whoever waits, and by Done when nobody does.

@@ -147,6 +147,8 @@ func obey(ctx context.Context, ch *Channel, m *Message, listeners map[string]net
 			}
 		}
 		return ch.Send(ctx, m)
+	case "leave":
+		return ch.Disconnect(ctx)
 	case "die":
 		os.Exit(3)
 	}

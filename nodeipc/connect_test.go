@@ -155,11 +155,7 @@ func TestConnectUnderAdvancedNode(t *testing.T) {
 // fork, whose arguments are not the child's own, works like spawn.
 func TestConnectUnderFork(t *testing.T) {
 	testkit.CheckLeaks(t)
-	cmd := self(t, "scenario")
-	node := nodeCommand(t, testkit.Fixture("parent.js"), "--fork", "greeting", cmd.Path)
-	node.Env = cmd.Env
-	out, err := node.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	underNode(t, "--fork greeting", "scenario")
 }
 
 // A process that a Go child starts sees no trace of the channel: no variables, no descriptor.

@@ -49,7 +49,7 @@ func fixtureFile(elem ...string) string {
 // The fixtures are what the Node in use writes; with -update they are made so.
 func TestFixturesCurrent(t *testing.T) {
 	testkit.CheckLeaks(t)
-	major := testkit.NodeMajor(t)
+	major := testkit.Peer(t).Major()
 	if *fixtureUpdate {
 		fixtureGenerate(t, fixtureFile())
 		return

@@ -40,7 +40,10 @@ func TestMixedWithHandlesUnderNode(t *testing.T) {
 // The same to a Node child.
 func TestMixedWithHandlesToNode(t *testing.T) {
 	testkit.CheckLeaks(t)
-	const n = 200
+	mixedToNode(t, 200)
+}
+
+func mixedToNode(t testing.TB, n int) {
 	p := startNode(t, nil, "scenario_child.js")
 	ctx := limited(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -177,71 +180,76 @@ func TestHandleTypesToNode(t *testing.T) {
 func TestHandleTypesFromNode(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := startNode(t, nil, "scenario_child.js")
-	ctx := limited(t)
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			where := map[string]any{"type": "listen", "kind": network}
-			var ln net.Listener
-			var err error
-			if network == "tcp" {
-				where["host"], where["port"] = "127.0.0.1", 0
-				ln, err = net.Listen("tcp", "127.0.0.1:0")
-			} else {
-				where["path"] = filepath.Join(t.TempDir(), "theirs")
-				ln, err = net.Listen("unix", filepath.Join(t.TempDir(), "ours"))
-			}
-			require.NoError(t, err)
-			defer ln.Close()
-
-			send(t, p.Channel, where)
-			m, err := p.Receive(ctx)
-			require.NoError(t, err)
-			require.Equal(t, NetServer, m.Handle.Type())
-			got, err := m.Handle.Listener()
-			require.NoError(t, err)
-			defer got.Close()
-			require.IsType(t, ln, got)
-			_, err = m.Handle.Listener()
-			require.ErrorIs(t, err, ErrNoHandle, "it was taken")
-			_, err = m.Handle.Conn()
-			require.ErrorIs(t, err, ErrNoHandle)
-			require.NoError(t, m.Handle.Close())
-			to := got.Addr().String()
-			if network == "unix" { // whoever made it removes it
-				to = filepath.Join(t.TempDir(), "renamed")
-				require.NoError(t, os.Rename(got.Addr().String(), to))
-			}
-			send(t, p.Channel, map[string]any{"type": "close", "kind": network})
-			require.Contains(t, text(t, p.Channel), "close") // only we listen from here on
-			there, err := net.Dial(network, to)
-			require.NoError(t, err)
-			defer there.Close()
-			here, err := got.Accept()
-			require.NoError(t, err)
-			defer here.Close()
-			carries(t, here, there)
-
-			where["type"] = "dial"
-			where["path"] = nil
-			if network == "unix" {
-				where["path"] = ln.Addr().String()
-			} else {
-				where["port"] = ln.Addr().(*net.TCPAddr).Port
-			}
-			send(t, p.Channel, where)
-			far, err := ln.Accept()
-			require.NoError(t, err)
-			defer far.Close()
-			m, err = p.Receive(ctx)
-			require.NoError(t, err)
-			require.Equal(t, NetSocket, m.Handle.Type())
-			conn, err := m.Handle.Conn()
-			require.NoError(t, err)
-			defer conn.Close()
-			require.IsType(t, far, conn)
-			carries(t, conn, far)
+			listenerFromNode(t, p, network)
+			connFromNode(t, p, network)
 		})
 	}
+}
+
+// listenerFromNode has scenario_child.js listen and give the server away.
+func listenerFromNode(t testing.TB, p *process, network string) {
+	where := map[string]any{"type": "listen", "kind": network, "host": "127.0.0.1", "port": 0}
+	if network == "unix" {
+		where["path"] = filepath.Join(t.TempDir(), "theirs")
+	}
+	send(t, p.Channel, where)
+	m, err := p.Receive(limited(t))
+	require.NoError(t, err)
+	require.Equal(t, NetServer, m.Handle.Type())
+	got, err := m.Handle.Listener()
+	require.NoError(t, err)
+	defer got.Close()
+	require.Equal(t, network, got.Addr().Network())
+	_, err = m.Handle.Listener()
+	require.ErrorIs(t, err, ErrNoHandle, "it was taken")
+	_, err = m.Handle.Conn()
+	require.ErrorIs(t, err, ErrNoHandle)
+	require.NoError(t, m.Handle.Close())
+	to := got.Addr().String()
+	if network == "unix" { // whoever made it removes it
+		to = filepath.Join(t.TempDir(), "renamed")
+		require.NoError(t, os.Rename(got.Addr().String(), to))
+	}
+	send(t, p.Channel, map[string]any{"type": "close", "kind": network})
+	require.Contains(t, text(t, p.Channel), "close") // only we listen from here on
+	there, err := net.Dial(network, to)
+	require.NoError(t, err)
+	defer there.Close()
+	here, err := got.Accept()
+	require.NoError(t, err)
+	defer here.Close()
+	carries(t, here, there)
+}
+
+// connFromNode has scenario_child.js connect to us and give the socket away.
+func connFromNode(t testing.TB, p *process, network string) {
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "ours")
+	}
+	ln, err := net.Listen(network, address)
+	require.NoError(t, err)
+	defer ln.Close()
+	where := map[string]any{"type": "dial", "kind": network}
+	if network == "unix" {
+		where["path"] = address
+	} else {
+		where["host"], where["port"] = "127.0.0.1", ln.Addr().(*net.TCPAddr).Port
+	}
+	send(t, p.Channel, where)
+	far, err := ln.Accept()
+	require.NoError(t, err)
+	defer far.Close()
+	m, err := p.Receive(limited(t))
+	require.NoError(t, err)
+	require.Equal(t, NetSocket, m.Handle.Type())
+	conn, err := m.Handle.Conn()
+	require.NoError(t, err)
+	defer conn.Close()
+	require.IsType(t, far, conn)
+	carries(t, conn, far)
 }
 
 // A handle received from one Node goes to another without being taken.

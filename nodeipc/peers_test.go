@@ -31,7 +31,7 @@ const patience = time.Minute
 
 // limited returns a context that ends when the test does, or hangs.
 func limited(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -39,9 +39,10 @@ func limited(t testing.TB) context.Context {
 // ended waits until a channel is closed.
 func ended(t testing.TB, done <-chan struct{}, what string) {
 	t.Helper()
+	ctx := limited(t)
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-ctx.Done():
 		t.Fatalf("waited %v for %s\n%s", patience, what, goroutines())
 	}
 }
@@ -117,14 +118,11 @@ func start(t testing.TB, cmd *exec.Cmd, opts *Options) *process {
 // startNode starts a fixture, or with "-e" a script, in Node.
 func startNode(t testing.TB, opts *Options, args ...string) *process {
 	t.Helper()
-	if strings.HasSuffix(args[0], ".js") {
-		args[0] = testkit.Fixture(args[0])
-	}
 	return start(t, nodeCommand(t, args...), opts)
 }
 
 func nodeCommand(t testing.TB, args ...string) *exec.Cmd {
-	return exec.Command(testkit.Node(t), args...)
+	return testkit.Peer(t).Command(args...)
 }
 
 // The race detector waits a second at the end of a process.
@@ -169,16 +167,20 @@ func noMore(t testing.TB, c *Channel) {
 	require.Equal(t, io.EOF, err)
 }
 
-// underNode runs js_fixtures/parent.js with this binary as the child in a role, and returns what it reports.
+// underNode runs js_fixtures/parent.js with this binary as the child in a role, and returns what it reports. scenario may
+// have options of the script before its name.
 func underNode(t testing.TB, scenario, role string, env ...string) map[string]any {
 	t.Helper()
 	bin, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(testkit.Node(t), testkit.Fixture("parent.js"), scenario, bin)
+	cmd := nodeCommand(t, append(append([]string{"parent.js"}, strings.Fields(scenario)...), bin)...)
 	cmd.Env = append(append(os.Environ(), envRole+"="+role, quickExit), env...)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
-	err = cmd.Run()
+	require.NoError(t, cmd.Start())
+	ctx := limited(t)
+	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
+	err = cmd.Wait()
 	var report map[string]any
 	if json.Unmarshal(out.Bytes(), &report) != nil || err != nil || report["ok"] != true {
 		t.Fatalf("%s: %v\n%v\n%s%s", scenario, err, report["error"], out.Bytes(), log.Bytes())

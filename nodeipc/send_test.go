@@ -99,9 +99,12 @@ func sized(n int) int {
 // 20 messages of 8 MB to Node and back, in a process whose garbage collector never rests.
 func TestBigMessages(t *testing.T) {
 	testkit.CheckLeaks(t)
-	n, size := 20, sized(8<<20)
-	p := startNode(t, nil, "echo.js", "--count="+strconv.Itoa(n))
 	collect(t)
+	bigMessages(t, 20, sized(8<<20))
+}
+
+func bigMessages(t testing.TB, n, size int) {
+	p := startNode(t, nil, "echo.js", "--count="+strconv.Itoa(n))
 	ctx := limited(t)
 	sent := outcome(t, "the sends", func() error {
 		for i := range n {

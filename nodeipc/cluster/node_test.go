@@ -167,7 +167,7 @@ func TestFloodOfMessages(t *testing.T) {
 
 // disconnectedByPrimary has a worker of kind disconnected by its primary with a request in flight, and returns the
 // events that the primary saw of it.
-func disconnectedByPrimary(t *testing.T, kind, policy string) []string {
+func disconnectedByPrimary(t testing.TB, kind, policy string) []string {
 	p := startPrimary(t, "NODE_CLUSTER_SCHED_POLICY="+policy)
 	stays := p.fork("node", "")
 	addr := stays.listen("a", "tcp", "127.0.0.1", 0)
@@ -218,7 +218,7 @@ func TestPrimaryDisconnects(t *testing.T) {
 }
 
 // disconnectsItself has a worker leave by itself.
-func disconnectsItself(t *testing.T, kind, policy string) []string {
+func disconnectsItself(t testing.TB, kind, policy string) []string {
 	p := startPrimary(t, "NODE_CLUSTER_SCHED_POLICY="+policy)
 	stays, leaves := p.fork("node", ""), p.fork(kind, "agent")
 	addr := leaves.listen("a", "tcp", "127.0.0.1", 0)

@@ -5,6 +5,7 @@ package cluster_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func startPrimary(t testing.TB, env ...string) *primary {
 	t.Helper()
 	bin, err := os.Executable()
 	require.NoError(t, err)
-	p := &primary{t: t, cmd: exec.Command(testkit.Node(t), testkit.Fixture("cluster_control.js"), bin), wake: make(chan struct{})}
+	p := &primary{t: t, cmd: testkit.Peer(t).Command("cluster_control.js", bin), wake: make(chan struct{})}
 	// The race detector would wait a second at the end of each worker.
 	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0", "NODE_CLUSTER_SCHED_POLICY=rr"), env...)
 	p.cmd.Stderr = &p.stderr
@@ -142,8 +143,8 @@ func (p *primary) tell(command map[string]any) {
 // reports true.
 func (p *primary) await(worker int, kind string, match func(*event) bool) *event {
 	p.t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
 	for {
 		p.mu.Lock()
 		wake, over, gone := p.wake, p.over, false
@@ -164,8 +165,8 @@ func (p *primary) await(worker int, kind string, match func(*event) bool) *event
 		}
 		select {
 		case <-wake:
-		case <-limit.C:
-			p.t.Fatalf("waited %v for %s of worker %d", patience, kind, worker)
+		case <-ctx.Done():
+			p.t.Fatalf("no %s of worker %d came in time", kind, worker)
 		}
 	}
 }

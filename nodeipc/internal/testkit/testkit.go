@@ -1,5 +1,6 @@
-// Package testkit holds what the tests of all packages share: which Node they run against, where the fixtures are,
-// and a check that a test leaves no goroutine and no descriptor behind. Only tests import it.
+// Package testkit holds what the tests of all packages share: which runtime they run against, where the fixtures are,
+// the features that README.md's table has, and a check that a test leaves no goroutine and no descriptor behind. Only
+// tests import it.
 package testkit
 
 import (
@@ -9,13 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// Node returns the path of the Node binary the tests run against: NODEIPC_NODE, or the node of the PATH. Without one
+// Node returns the path of the binary the tests run against: NODEIPC_NODE, or the node of the PATH. Without one
 // the test fails: a real peer is the point of most tests here, and a skip would hide that none was there.
 func Node(tb testing.TB) string {
 	tb.Helper()
@@ -24,17 +24,6 @@ func Node(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	return bin
-}
-
-// NodeMajor returns the major version of Node(tb): 12, 20, 26.
-func NodeMajor(tb testing.TB) int {
-	tb.Helper()
-	bin := Node(tb)
-	major, err := nodeMajor(bin)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return major
 }
 
 var findNode = sync.OnceValues(func() (string, error) {
@@ -56,25 +45,6 @@ var findNode = sync.OnceValues(func() (string, error) {
 	}
 	return bin, nil
 })
-
-var majors sync.Map // of a binary's path, to int
-
-func nodeMajor(bin string) (int, error) {
-	if m, ok := majors.Load(bin); ok {
-		return m.(int), nil
-	}
-	out, err := exec.Command(bin, "--version").Output()
-	if err != nil {
-		return 0, fmt.Errorf("testkit: %s --version: %w", bin, err)
-	}
-	first, _, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(out)), "v"), ".")
-	m, err := strconv.Atoi(first)
-	if err != nil || !ok {
-		return 0, fmt.Errorf("testkit: %s --version: not a version of Node: %q", bin, out)
-	}
-	majors.Store(bin, m)
-	return m, nil
-}
 
 // Root returns the absolute path of the repository, the folder that holds go.mod.
 func Root() string {

@@ -15,14 +15,30 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-func TestNode(t *testing.T) {
-	major := NodeMajor(t)
-	out, err := exec.Command(Node(t), "-p", "process.versions.node.split('.')[0]").Output()
+func TestPeer(t *testing.T) {
+	peer := Peer(t)
+	out, err := exec.Command(Node(t), "-p", "'Node ' + process.versions.node + ' ' + process.versions.node.split('.')[0]").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.TrimSpace(string(out)); got != fmt.Sprint(major) {
-		t.Errorf("NodeMajor is %d, node says %s", major, got)
+	if got := strings.TrimSpace(string(out)); got != fmt.Sprint(peer, " ", peer.Major()) {
+		t.Errorf("Peer is %v, major version %d; it says %s itself", peer, peer.Major(), got)
+	}
+}
+
+func TestParseVersion(t *testing.T) {
+	for out, want := range map[string]string{
+		"v12.22.12\n": "Node 12.22.12",
+		"1.4.5\n":     "Bun 1.4.5",
+		"deno 2.9.6 (stable, release, x86_64-unknown-linux-gnu)\nv8 15.0.245.2-rusty\ntypescript 6.0.3\n": "Deno 2.9.6",
+		"Python 3.11.2\n": "",
+		"v\n":             "",
+		"":                "",
+	} {
+		kind, version, err := parseVersion(out)
+		if (err == nil) != (want != "") || err == nil && kind+" "+version != want {
+			t.Errorf("%q is %s %s (%v), expected %q", out, kind, version, err, want)
+		}
 	}
 }
 

@@ -1,0 +1,109 @@
+//go:build unix
+
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+)
+
+const (
+	forkGo     = "`forkGo` starts a Go program"
+	roundRobin = "Go worker in a cluster, round robin"
+	schedNone  = "Go worker in a cluster, `SCHED_NONE`"
+
+	bunDialect = "The messages of Bun's cluster are lines that begin with byte 02, which is not spoken here."
+	denoStarts = "Deno's cluster starts Deno, whatever `process.execPath` says."
+)
+
+// What a runtime cannot do, whatever we do.
+var runtimeLimits = []testkit.Limit{
+	{Kind: "Deno", Feature: forkGo, Case: "swapped", Reason: denoStarts},
+	{Kind: "Deno", Feature: roundRobin, Reason: denoStarts},
+	{Kind: "Deno", Feature: schedNone, Reason: denoStarts},
+	{Kind: "Bun", Feature: roundRobin, Reason: bunDialect},
+	{Kind: "Bun", Feature: schedNone, Reason: bunDialect},
+}
+
+// What README.md says of every runtime as the primary of a Go worker, beside a worker of its own.
+func TestRuntime(t *testing.T) {
+	testkit.Features(t, runtimeLimits,
+		testkit.Feature{Name: forkGo, Cases: []testkit.Case{
+			{Name: "swapped", Run: func(t testing.TB) {
+				var r struct{ Stdout string }
+				forkGoPrimary(t, "swapped", &r)
+				require.Contains(t, r.Stdout, "id 1 channel 3\n")
+			}},
+			{Name: "started", Run: func(t testing.TB) {
+				var r struct {
+					Stdout string
+					Code   int
+				}
+				forkGoPrimary(t, "started", &r)
+				require.Equal(t, "args --no-warnings "+testkit.Fixture("forkgo_primary.js")+" one two words\nid 1 channel 3\n", r.Stdout)
+				require.Zero(t, r.Code)
+			}},
+			{Name: "between others", Run: func(t testing.TB) {
+				var r struct{ ExecPaths []string }
+				forkGoPrimary(t, "mixed", &r)
+				require.Equal(t, []string{testkit.Node(t), testkit.Node(t)}, r.ExecPaths)
+			}},
+		}},
+		testkit.Feature{Name: roundRobin, Cases: inCluster("rr")},
+		testkit.Feature{Name: schedNone, Cases: inCluster("none")},
+	)
+}
+
+// forkGoPrimary runs a scenario of forkgo_primary.js with a script in the place of a Go program.
+func forkGoPrimary(t testing.TB, scenario string, report any) {
+	script := filepath.Join(t.TempDir(), "stand-in")
+	const text = "#!/bin/sh\necho \"args $*\"\necho \"id $NODE_UNIQUE_ID channel $NODE_CHANNEL_FD\"\n"
+	require.NoError(t, os.WriteFile(script, []byte(text), 0o755))
+	cmd := testkit.Peer(t).Command("forkgo_primary.js", scenario, script)
+	var out, log strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &log
+	require.NoError(t, cmd.Start())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
+	require.NoError(t, cmd.Wait(), "%s%s", out.String(), log.String())
+	require.NoError(t, json.Unmarshal([]byte(out.String()), report), "%s%s", out.String(), log.String())
+}
+
+// inCluster are the parts of a worker's life.
+func inCluster(policy string) []testkit.Case {
+	start := func(t testing.TB) *primary { return startPrimary(t, "NODE_CLUSTER_SCHED_POLICY="+policy) }
+	return []testkit.Case{
+		{Name: "messages", Run: func(t testing.TB) {
+			p := start(t)
+			w := p.fork("go", "agent")
+			p.tell(map[string]any{"do": "stream", "worker": w.id, "count": 2000})
+			require.Empty(t, w.await("streamed").Error)
+		}},
+		{Name: "requests", Run: func(t testing.TB) {
+			p := start(t)
+			ours, theirs := p.fork("go", "agent"), p.fork("node", "")
+			addr := ours.listen("a", "tcp", "127.0.0.1", 0)
+			require.Equal(t, addr, theirs.listen("a", "tcp", "127.0.0.1", 0))
+			const n = 20
+			if policy == "rr" {
+				require.Equal(t, map[string]int{ours.says("a"): n / 2, theirs.says("a"): n / 2}, shared(t, addr, n, ours, theirs))
+			} else { // who accepts is up to the kernel
+				by := served(t, addr, n)
+				require.Equal(t, n, by[ours.says("a")]+by[theirs.says("a")], "%v", by)
+			}
+			theirs.close("a")
+			require.Equal(t, map[string]int{ours.says("a"): 5}, served(t, addr, 5))
+		}},
+		{Name: "the primary disconnects", Run: func(t testing.TB) { disconnectedByPrimary(t, "go", policy) }},
+		{Name: "the worker disconnects", Run: func(t testing.TB) { disconnectsItself(t, "go", policy) }},
+	}
+}
