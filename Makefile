@@ -1,7 +1,6 @@
 # What there is to run. Everything works on a plain checkout with Go, Node (20 or later, for the npm companion's tests)
 # and npm, which brings the other runtimes.
 
-NODES    = 12 14 16 18 20 22 24 26
 FUZZTIME = 5m
 # Twice as long, or as short as the fuzzing when that is shortened.
 SOAKTIME = $(if $(filter 5m,$(FUZZTIME)),10m,$(FUZZTIME))
@@ -17,14 +16,10 @@ test:
 	$(GOTEST) -race ./...
 	node --test lib/test/*.test.js
 
-# The same against every Node that is supported; without the race detector, which has nothing to do with the peer.
+# The same against every Node that is supported, and what there is for Bun and Deno; writes the table of README.md.
+# Without the race detector, which has nothing to do with the peer.
 test-matrix: setup
-	@set -e; for n in $(NODES); do \
-		NODEIPC_NODE=$$(scripts/runtimes.sh path $$n); export NODEIPC_NODE; \
-		echo "== Node $$("$$NODEIPC_NODE" --version)"; \
-		$(GOTEST) -count=1 ./...; \
-		node --test lib/test/*.test.js; \
-	done
+	go run ./scripts/matrix
 
 # What a message costs, beside Node, Bun and Deno: docs/performance.md. Some rows: make bench BENCH="-only '^echo 64B'".
 bench:
@@ -48,4 +43,4 @@ soak:
 # All runtimes of the tests, into .runtimes/, and the Go modules.
 setup:
 	go mod download
-	scripts/runtimes.sh $(NODES) bun deno
+	scripts/runtimes.sh $$(scripts/runtimes.sh list)

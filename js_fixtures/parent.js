@@ -31,7 +31,7 @@
 // Scenarios: greeting echo values messages mixed handles return child-handles big huge flood grandchild leave kill orphan
 // die all-types. NODEIPC_ONLY="tcp socket" has handles and child-handles do that alone; there are also "tcp server",
 // "unix socket" and "unix server".
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, and in JSON mode on Bun 1.4 and Deno 2.9.
 'use strict';
 
 const assert = require('assert');
