@@ -23,7 +23,7 @@ func checkMode(mode string) error {
 
 // openChannel takes over an inherited descriptor, which is in blocking mode and not close-on-exec (docs/protocol.md 1.2).
 func openChannel(fd int) (transport, error) {
-	if what := describe(fd); what != "" {
+	if _, what := describe(fd); what != "" {
 		return nil, fmt.Errorf("descriptor %d is %s; expected the stream socket that Node's child_process makes", fd, what)
 	}
 	unix.CloseOnExec(fd)

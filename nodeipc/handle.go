@@ -178,23 +178,38 @@ func sendable(v any) (rc syscall.RawConn, typ HandleType, local bool, err error)
 	if err != nil {
 		return nil, "", false, opError(op, err)
 	}
-	listening, local, err := inspect(rc)
+	state, local, err := inspect(rc)
 	if err != nil {
 		return nil, "", false, opError(op, err)
 	}
 	typ = NetSocket
-	if listening {
+	if state == stateListening {
 		typ = NetServer
 	}
 	if h, ok := v.(*Handle); ok {
 		typ = h.typ
 	}
-	switch typ {
-	case NetSocket, NetServer, NetNative:
+	// A Node peer dies of a type that it does not know, of a net.Server that it cannot listen on, and of a net.Socket that
+	// is not connected if the program does not listen for errors (docs/protocol.md 2.1).
+	switch {
+	case typ == NetSocket && state != stateConnected:
+		return nil, "", false, opErrorf(op, "a %s has to be connected: %w", typ, syscall.ENOTCONN)
+	case typ == NetServer && state != stateListening:
+		return nil, "", false, opErrorf(op, "%w: a socket that does not listen is no %s", ErrHandleKind, typ)
+	case typ == NetSocket || typ == NetServer || typ == NetNative:
 		return rc, typ, local, nil
 	}
-	return nil, "", false, opErrorf(op, "%w: type %q", ErrHandleKind, typ) // a Node peer dies of a type that it does not know
+	return nil, "", false, opErrorf(op, "%w: type %q", ErrHandleKind, typ)
 }
+
+// socketState is what a stream socket is ready for.
+type socketState int
+
+const (
+	stateIdle socketState = iota // neither of the following; a connection that was reset, too
+	stateConnected
+	stateListening
+)
 
 // keepPath returns what is to be done once v was sent: the file of a unix listener must outlive this end's Close, since
 // the peer now listens there too.

@@ -413,6 +413,17 @@ func TestRefusedHandles(t *testing.T) {
 	defer datagrams.Close()
 	closed := newWire(t)
 	require.NoError(t, closed.here.Close())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	unconnected := open(os.NewFile(uintptr(fd), "socket"), nil)
+	gone := tcpWire(t)
+	require.NoError(t, gone.there.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, gone.there.Close())
+	_, err = gone.here.Read(make([]byte, 1))
+	require.ErrorIs(t, err, syscall.ECONNRESET)
 	one, other := net.Pipe()
 	defer one.Close()
 	defer other.Close()
@@ -433,6 +444,11 @@ func TestRefusedHandles(t *testing.T) {
 		{"UDP socket", udp, ErrHandleKind, "a datagram socket"},
 		{"unix datagram socket", datagrams, ErrHandleKind, "a datagram socket"},
 		{"regular file as net.Socket", NewHandle(regular, NetSocket), ErrHandleKind, "a regular file"},
+		{"connection as net.Server", NewHandle(w.here.(syscall.Conn), NetServer), ErrHandleKind, "does not listen"},
+		{"listener as net.Socket", NewHandle(listener.(syscall.Conn), NetSocket), syscall.ENOTCONN, "has to be connected"},
+		{"socket that is not connected", unconnected, syscall.ENOTCONN, "has to be connected"},
+		{"socket that is not connected, as net.Server", NewHandle(unconnected, NetServer), ErrHandleKind, "does not listen"},
+		{"connection that was reset", gone.here, syscall.ENOTCONN, "has to be connected"},
 		{"connection as dgram.Socket", NewHandle(w.here.(syscall.Conn), "dgram.Socket"), ErrHandleKind, `type "dgram.Socket"`},
 		{"connection as nothing", NewHandle(w.here.(syscall.Conn), ""), ErrHandleKind, `type ""`},
 		{"tls.Conn", tls.Client(w.here, &tls.Config{ServerName: "x"}), ErrHandleKind, "NetConn"},

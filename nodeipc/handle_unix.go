@@ -65,63 +65,66 @@ func localAddr(rc syscall.RawConn) (addr net.Addr, err error) {
 	return addr, opError("handle address", err)
 }
 
-// inspect refuses what is not a TCP or unix stream socket, and tells whether it listens and whether it is a unix one.
-func inspect(rc syscall.RawConn) (listening, local bool, err error) {
+// inspect refuses what is not a TCP or unix stream socket, and tells what state it is in and whether it is a unix one.
+func inspect(rc syscall.RawConn) (state socketState, local bool, err error) {
 	var ierr error
-	err = rc.Control(func(fd uintptr) { listening, local, ierr = inspectFD(int(fd)) })
+	err = rc.Control(func(fd uintptr) { state, local, ierr = inspectFD(int(fd)) })
 	if ierr != nil {
-		return false, false, ierr
+		return stateIdle, false, ierr
 	}
-	return listening, local, err
+	return state, local, err
 }
 
-func inspectFD(fd int) (listening, local bool, err error) {
-	if what := describe(fd); what != "" {
-		return false, false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return false, false, os.NewSyscallError("getsockname", err)
+func inspectFD(fd int) (state socketState, local bool, err error) {
+	sa, what := describe(fd)
+	if what != "" {
+		return stateIdle, false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
 	}
 	_, local = sa.(*unix.SockaddrUnix)
+	if _, err := unix.Getpeername(fd); err == nil {
+		return stateConnected, local, nil
+	}
 	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	return on != 0, local, os.NewSyscallError("getsockopt", err)
+	if on != 0 {
+		return stateListening, local, nil
+	}
+	return stateIdle, local, os.NewSyscallError("getsockopt", err)
 }
 
-// describe names what fd is, with its article, or returns "" for a TCP or unix stream socket.
-func describe(fd int) string {
+// describe returns the name of a TCP or unix stream socket, or else says what fd is, with its article.
+func describe(fd int) (name unix.Sockaddr, what string) {
 	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {
 	case err == unix.EBADF:
-		return "not open"
+		return nil, "not open"
 	case err == nil && typ == unix.SOCK_DGRAM:
-		return "a datagram socket"
+		return nil, "a datagram socket"
 	case err == nil && typ != unix.SOCK_STREAM:
-		return "a socket of another kind than a stream"
+		return nil, "a socket of another kind than a stream"
 	case err == nil:
 		sa, err := unix.Getsockname(fd)
 		if err != nil {
-			return "a socket without a name (" + err.Error() + ")"
+			return nil, "a socket without a name (" + err.Error() + ")"
 		}
 		switch sa.(type) {
 		case *unix.SockaddrInet4, *unix.SockaddrInet6, *unix.SockaddrUnix:
-			return ""
+			return sa, ""
 		}
-		return "a socket of another family than TCP and unix"
+		return nil, "a socket of another family than TCP and unix"
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return "unknown (" + err.Error() + ")"
+		return nil, "unknown (" + err.Error() + ")"
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return "a regular file"
+		return nil, "a regular file"
 	case unix.S_IFDIR:
-		return "a directory"
+		return nil, "a directory"
 	case unix.S_IFIFO:
-		return "a pipe"
+		return nil, "a pipe"
 	case unix.S_IFCHR:
-		return "a terminal or other character device"
+		return nil, "a terminal or other character device"
 	}
-	return "no socket"
+	return nil, "no socket"
 }

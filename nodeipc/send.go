@@ -526,7 +526,8 @@ func (c *Channel) finish(o *outgoing, err error) {
 //
 // If ctx ends before the frame is begun nothing was sent; after that the error is ErrHandleUnconfirmed: the peer may
 // have the socket, and later messages keep waiting behind it until it answers, or Options.HandleTimeout ends the channel.
-// A *tls.Conn and other wrappers are refused, as are files, pipes and terminals, which would abort a Node peer.
+// A *tls.Conn and other wrappers are refused, as are files, pipes and terminals, which would abort a Node peer, and, with
+// syscall.ENOTCONN, a connection that was reset.
 func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	o, err := c.withHandle(v, h, nil)
 	if err != nil {
