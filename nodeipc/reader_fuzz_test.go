@@ -240,7 +240,13 @@ func fuzzReaderSeeds(f *testing.F) {
 	f.Add([]byte("\xf6\xf6\xf6"), []byte{0x04, 0x70, 0x34, 0x5c}, []byte{0x10, 0x51})
 	f.Add([]byte("\xf61\n2\n\xf6\xf53}\n\xfb\xf5{\xfcX\"}}\n"), []byte{0x64, 0x64, 0x18, 0x14}, []byte{})
 	f.Add([]byte("\xf7\xf8\xf9\xfa\xfb\xf6\xf7\xf8"), []byte{0x54, 0x44, 0x18, 0x14}, []byte{0x10})
+	for _, bare := range []string{`{"cmd":"NODE_HANDLE"}`, `{"cmd":"NODE_HANDLE","type":7}`, "\xf5{\"cmd\":\"NODE_HANDLE\",\"type\":null}}", "\xf5{\"cmd\":\"NODE_HANDLE\",\"msg\":2}}"} {
+		f.Add([]byte(bare+"\n"+bare+"\n"), []byte{0x04}, []byte{})
+	}
 	f.Add(bytes.Repeat([]byte("1\n"), 200), bytes.Repeat([]byte{0x0d}, 60), []byte{})
+	for _, last := range []byte{0x14, 0x18} { // 64 descriptors that nobody claims are borne, 65 not
+		f.Add(bytes.Repeat([]byte("1\n"), 64), append(bytes.Repeat([]byte{0x1c}, 21), last), []byte{})
+	}
 	f.Add(bytes.Repeat([]byte("\xf6"), 80), bytes.Repeat([]byte{0x54}, 80), []byte{})
 	f.Add([]byte("\xff\n\"\xff\xfd\xfd\"\n\xf6\xfe\n\xfe\xfe\n1\n"), []byte{0xe0, 0xb4}, []byte{0xf0, 0xe0, 0xe0})
 }
@@ -357,7 +363,7 @@ func FuzzReader(f *testing.F) {
 
 		// Some goroutines may be on their way out; only more and more of them are a leak.
 		hangUp()
-		for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
 			n, fds := runtime.NumGoroutine(), testkit.OpenDescriptors()
 			if n <= goroutines+10 && fds == open {
 				break
