@@ -265,10 +265,11 @@ func rawChild(t testing.TB, role string) (p *rawPeer, exited func() error) {
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
-	exited = outcome(t, "the end of the child", cmd.Wait)
+	wait := sync.OnceValue(cmd.Wait)
+	exited = outcome(t, "the end of the child", wait)
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		exited()
+		wait()
 	})
 	return p, exited
 }
