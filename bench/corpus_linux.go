@@ -83,7 +83,7 @@ func documents(size int) func() *corpus {
 			}
 		}
 		var items []any
-		for about := 0; about < size; about += 520 {
+		for about := 0; about < size; about += 500 {
 			items = append(items, item(len(items)))
 		}
 		var out bytes.Buffer
