@@ -76,14 +76,22 @@ func inspect(rc syscall.RawConn) (state socketState, local bool, err error) {
 }
 
 func inspectFD(fd int) (state socketState, local bool, err error) {
+	// Nearly always it is a connection, which two questions show.
+	if peer, err := unix.Getpeername(fd); err == nil {
+		if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && typ == unix.SOCK_STREAM {
+			switch peer.(type) {
+			case *unix.SockaddrInet4, *unix.SockaddrInet6:
+				return stateConnected, false, nil
+			case *unix.SockaddrUnix:
+				return stateConnected, true, nil
+			}
+		}
+	}
 	sa, what := describe(fd)
 	if what != "" {
 		return stateIdle, false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
 	}
 	_, local = sa.(*unix.SockaddrUnix)
-	if _, err := unix.Getpeername(fd); err == nil {
-		return stateConnected, local, nil
-	}
 	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if on != 0 {
 		return stateListening, local, nil
