@@ -41,10 +41,11 @@ type event struct {
 // read reads what go test -json prints. It prints what go test says of whole packages and of tests that fail.
 func (r *result) read(in io.Reader, out io.Writer) error {
 	r.cells = make(map[string]cell)
-	said := make(map[[2]string][]string) // by package and test
-	feature := make(map[string]string)   // by test
-	limit := make(map[string]string)
-	skipped := make(map[string]bool)
+	type id [2]string // package and test
+	said := make(map[id][]string)
+	feature := make(map[id]string)
+	limit := make(map[id]string)
+	skipped := make(map[id]bool)
 	found := make(map[string][]string) // features by package: packages are tested side by side
 	d := json.NewDecoder(in)
 	for {
@@ -57,7 +58,7 @@ func (r *result) read(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("go test -json: %w", err)
 		}
-		key := [2]string{e.Package, e.Test}
+		key := id{e.Package, e.Test}
 		switch e.Action {
 		case "build-output":
 			fmt.Fprint(out, e.Output)
@@ -72,22 +73,22 @@ func (r *result) read(in io.Reader, out io.Writer) error {
 			case "runtime":
 				r.runtime = e.Value
 			case "feature":
-				feature[e.Test] = e.Value
+				feature[key] = e.Value
 				found[e.Package] = append(found[e.Package], e.Value)
 			case "limit":
-				limit[e.Test] = e.Value
+				limit[key] = e.Value
 			}
 		case "skip":
-			for test := range feature {
-				if e.Test == test || strings.HasPrefix(e.Test, test+"/") {
-					skipped[test] = true
+			for f := range feature {
+				if f[0] == e.Package && (f[1] == e.Test || strings.HasPrefix(e.Test, f[1]+"/")) {
+					skipped[f] = true
 				}
 			}
 			delete(said, key)
 		case "pass":
 			delete(said, key)
-			if name := feature[e.Test]; name != "" && !skipped[e.Test] {
-				r.cells[name] = cell{works: limit[e.Test] == "", limit: limit[e.Test]}
+			if name := feature[key]; name != "" && !skipped[key] {
+				r.cells[name] = cell{works: limit[key] == "", limit: limit[key]}
 			}
 		case "fail":
 			for k, lines := range said {
