@@ -442,8 +442,8 @@ func (c *Channel) end(err error) {
 		return
 	}
 	c.ended, c.err = true, err
-	if c.lost() && c.werr == nil {
-		c.werr = opErrorf("send", "%w: %d bytes were not written", c.gone(), c.pending)
+	if !c.writing {
+		c.noteLoss()
 	}
 	if c.timer != nil {
 		c.timer.Stop()
@@ -464,6 +464,20 @@ func (c *Channel) end(err error) {
 			alarms.release(c)
 		}
 	})
+}
+
+// noteLoss makes what is lost at the end the error of the sending. While a write is under way that is not known.
+func (c *Channel) noteLoss() {
+	if c.ended && c.lost() && c.werr == nil {
+		c.werr = opErrorf("send", "%w: %d bytes were not written", c.gone(), c.pending)
+	}
+}
+
+// settle waits for the write that is under way at the end, if any. mu is held.
+func (c *Channel) settle(ctx context.Context) {
+	for c.writing && c.wait(ctx) == nil {
+	}
+	c.noteLoss()
 }
 
 func (c *Channel) dropFDs() {
@@ -499,6 +513,7 @@ func (c *Channel) Disconnect(ctx context.Context) error {
 		return err
 	}
 	if c.ended {
+		c.settle(ctx)
 		if c.err == io.EOF || c.err == ErrClosed {
 			return c.werr
 		}
@@ -525,6 +540,9 @@ func (c *Channel) Close() error {
 		c.end(ErrClosed)
 	}
 	c.dropQueue()
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	c.settle(ctx)
 	return c.werr
 }
 

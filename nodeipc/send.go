@@ -266,7 +266,7 @@ func (c *Channel) Flush(ctx context.Context) error {
 		if total >= 0 && c.outWritten >= total {
 			return nil
 		}
-		if c.ended {
+		if c.ended && !c.writing {
 			if !c.lost() {
 				return nil // only answers of ours are not written
 			}
@@ -332,6 +332,7 @@ func (c *Channel) step(wait bool) bool {
 		return true
 	}
 	c.writing, c.cur, c.base = false, nil, nil
+	c.noteLoss()
 	c.notify()
 	return false
 }
@@ -371,7 +372,7 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	c.mu.Unlock()
 	n, err := c.conn.TrySendFD(o.frame, o.handle)
 	c.mu.Lock()
-	if c.ended {
+	if c.ended && err != nil {
 		return nil
 	}
 	if err != nil {

@@ -3,6 +3,7 @@
 package nodeipc
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -235,6 +236,47 @@ func TestDisconnectFromPeerThatIsGone(t *testing.T) {
 	until(t, c, "it is disconnecting", func() bool { return c.closing != nil })
 	p.close()
 	require.ErrorIs(t, result(), ErrDisconnected)
+}
+
+// lateConn is a connection whose Write comes back late.
+type lateConn struct {
+	net.Conn
+	back chan struct{}
+}
+
+func (c lateConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	<-c.back
+	return n, err
+}
+
+// A peer that goes away as soon as it has read the last message, before our write of it is over, has got it: nothing is
+// lost.
+func TestPeerIsFasterThanTheWrite(t *testing.T) {
+	for name, end := range map[string]func(c *Channel) error{
+		"Close":      (*Channel).Close,
+		"Disconnect": func(c *Channel) error { return c.Disconnect(context.Background()) },
+		"Flush":      func(c *Channel) error { return c.Flush(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			testkit.CheckLeaks(t)
+			w := newWire(t)
+			back := make(chan struct{})
+			c := New(lateConn{w.here, back}, nil)
+			defer c.Close()
+			send(t, c, "bye")
+			line, err := bufio.NewReader(w.there).ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, "\"bye\"\n", line)
+			w.there.Close()
+			noMore(t, c)
+			ended(t, c.Done(), "Done")
+			result := outcome(t, name, func() error { return end(c) })
+			close(back)
+			require.NoError(t, result())
+			require.NotErrorIs(t, c.Err(), ErrDisconnected)
+		})
+	}
 }
 
 // Writes to a peer that only stopped reading, which for Node is the end as well.
