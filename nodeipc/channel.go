@@ -469,7 +469,11 @@ func (c *Channel) end(err error) {
 // noteLoss makes what is lost at the end the error of the sending. While a write is under way that is not known.
 func (c *Channel) noteLoss() {
 	if c.ended && c.lost() && c.werr == nil {
-		c.werr = opErrorf("send", "%w: %d bytes were not written", c.gone(), c.pending)
+		gone := ErrDisconnected
+		if c.err == ErrClosed {
+			gone = ErrClosed
+		}
+		c.werr = opErrorf("send", "%w: %d bytes were not written", gone, c.pending)
 	}
 }
 
