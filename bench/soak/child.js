@@ -3,8 +3,11 @@
 
 const net = require('net');
 
-const where = (m) => m.network === 'unix' ? { path: m.address }
-  : { host: m.address.slice(0, m.address.lastIndexOf(':')), port: Number(m.address.slice(m.address.lastIndexOf(':') + 1)) };
+function where(m) {
+  if (m.network === 'unix') return { path: m.address };
+  const colon = m.address.lastIndexOf(':');
+  return { host: m.address.slice(0, colon), port: Number(m.address.slice(colon + 1)) };
+}
 const hello = (m) => `hello ${m.id}\n`;
 
 const servers = new Map(); // sent ones, by the id of the message

@@ -109,7 +109,8 @@ func (s *soak) run(length time.Duration) (err error) {
 	if err := os.WriteFile(filepath.Join(s.dir, "child.js"), childJS, 0o644); err != nil {
 		return err
 	}
-	fmt.Printf("soak: %v with Node %s, %s, seed %d\n", length, strings.TrimSpace(string(version)), runtime.Version(), s.seed)
+	node := strings.TrimSpace(string(version))
+	fmt.Printf("soak: %v with Node %s, %s, seed %d\n", length, node, runtime.Version(), s.seed)
 	s.end = s.start.Add(length)
 
 	var workers sync.WaitGroup
@@ -162,7 +163,8 @@ func (s *soak) run(length time.Duration) (err error) {
 	if left, _ := filepath.Glob(filepath.Join(s.dir, "*.sock")); len(left) > 0 {
 		s.fail(fmt.Errorf("left over: %v", left))
 	}
-	fmt.Printf("soak: passed: %d messages, %d handles, %d children\n", s.messages.Load(), s.handles.Load(), s.children.Load())
+	fmt.Printf("soak: passed: %d messages, %d handles, %d children\n",
+		s.messages.Load(), s.handles.Load(), s.children.Load())
 	return nil
 }
 
@@ -216,8 +218,8 @@ func (a state) grown(first state) error {
 	return nil
 }
 
-// look measures until nothing is more than it was after the warm-up, or a while has passed: a goroutine may be on its way
-// out, and one of a channel may be reading in place of who waits in Receive.
+// look measures until nothing is more than it was after the warm-up, or a while has passed: a goroutine may be on its
+// way out, and one of a channel may be reading in place of who waits in Receive.
 func (s *soak) look(stay []*life, first state) (now state) {
 	deadline := time.Now().Add(5 * time.Second)
 	for round := 0; round < 10 || first.warm && now.grown(first) != nil && time.Now().Before(deadline); round++ {

@@ -56,9 +56,12 @@ func FuzzUnmarshalBuffers(f *testing.F) {
 		f.Add([]byte(c.text))
 	}
 	for _, b := range []string{
-		`{"type":"Buffer","data":[104,105]}`, `{ "data" : [ 1 , 255 ] , "type" : "\u0042uffer" }`, `{"type":"Buffer","data":[]}`, `{"type":"Buffer","data":[256]}`,
-		`{"type":"Buffer","data":[1,-1]}`, `{"type":"Buffer","data":[1e1]}`, `{"type":"Buffer","data":[null]}`, `{"type":"Buffer","data":null}`, `{"type":"Buffer"}`, `{"type":"buffer","data":[1]}`,
-		`{"type":"Buffer","data":[1],"data":[2],"x":{"type":"Buffer","data":[3]}}`, `{"type":"Buffer","data":[1],"type":7}`, `"aGk="`, `"a"`, `[1,2]`, `null`, `7`, `{}`, `""`, `[{"type":"Buffer","data":[1]}]`,
+		`{"type":"Buffer","data":[104,105]}`, `{ "data" : [ 1 , 255 ] , "type" : "\u0042uffer" }`,
+		`{"type":"Buffer","data":[]}`, `{"type":"Buffer","data":[256]}`,
+		`{"type":"Buffer","data":[1,-1]}`, `{"type":"Buffer","data":[1e1]}`, `{"type":"Buffer","data":[null]}`,
+		`{"type":"Buffer","data":null}`, `{"type":"Buffer"}`, `{"type":"buffer","data":[1]}`,
+		`{"type":"Buffer","data":[1],"data":[2],"x":{"type":"Buffer","data":[3]}}`, `{"type":"Buffer","data":[1],"type":7}`,
+		`"aGk="`, `"a"`, `[1,2]`, `null`, `7`, `{}`, `""`, `[{"type":"Buffer","data":[1]}]`,
 	} {
 		f.Add([]byte(`{"a":` + b + `}`))
 		f.Add([]byte(`{"D":{"A":` + b + `,"d":{"C":[` + b + `,null]}},"b":{"k":` + b + `,"k":` + b + `}}`))

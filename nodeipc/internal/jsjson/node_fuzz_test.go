@@ -146,15 +146,19 @@ func (b *builder) text() string { return string(b.take(int(b.byte() & 63))) }
 func (b *builder) key() string { return strings.ToValidUTF8(b.text(), "?") }
 
 func (b *builder) time() time.Time {
-	return time.UnixMilli(int64(b.bits()) >> (b.byte() & 63)).Add(time.Duration(b.byte())).In(time.FixedZone("", int(b.byte())*300))
+	t := time.UnixMilli(int64(b.bits()) >> (b.byte() & 63)).Add(time.Duration(b.byte()))
+	return t.In(time.FixedZone("", int(b.byte())*300))
 }
 
 // What a field of a struct may be. The variety is small because types are never freed.
 var (
-	fieldTags  = []string{``, `json:"a"`, `json:"<é \u2028>"`, `json:"cmd"`, `json:"z,omitempty"`, `json:",string"`, `json:"-"`, `json:"__proto__"`}
+	fieldTags = []string{
+		``, `json:"a"`, `json:"<é>"`, `json:"cmd"`, `json:"z,omitempty"`, `json:",string"`, `json:"-"`, `json:"__proto__"`,
+	}
 	fieldTypes = []reflect.Type{
-		reflect.TypeFor[any](), reflect.TypeFor[string](), reflect.TypeFor[float64](), reflect.TypeFor[int32](), reflect.TypeFor[[]byte](),
-		reflect.TypeFor[[]string](), reflect.TypeFor[time.Time](), reflect.TypeFor[map[string]any](), reflect.TypeFor[*bool](), reflect.TypeFor[[2]float32](),
+		reflect.TypeFor[any](), reflect.TypeFor[string](), reflect.TypeFor[float64](), reflect.TypeFor[int32](),
+		reflect.TypeFor[[]byte](), reflect.TypeFor[[]string](), reflect.TypeFor[time.Time](),
+		reflect.TypeFor[map[string]any](), reflect.TypeFor[*bool](), reflect.TypeFor[[2]float32](),
 	}
 )
 
@@ -229,7 +233,9 @@ func (b *builder) value(depth int) any {
 		}
 		return v
 	case 22:
-		v := &generated{Any: b.value(depth - 1), Str: b.text(), Float: b.float(), Bytes: b.take(5), Quoted: int32(b.int()), When: b.time()}
+		v := &generated{
+			Any: b.value(depth - 1), Str: b.text(), Float: b.float(), Bytes: b.take(5), Quoted: int32(b.int()), When: b.time(),
+		}
 		if b.byte()&1 != 0 {
 			v.Next, _ = b.value(depth - 1).(*generated)
 		}
@@ -291,7 +297,9 @@ func FuzzEncodeLikeNode(f *testing.F) {
 		f.Add([]byte{kind, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee})
 		f.Add([]byte{15, 3, 3, '1', '0', '0', kind, 9, 1, '9', kind, 2, 'a', 'b', kind})
 	}
-	for _, special := range []float64{1e21, 1e-6, 9.5e-7, 1 << 53, 5e-324, math.MaxFloat64, math.Inf(1), math.NaN(), math.Copysign(0, -1), 0.1, 123.456} {
+	for _, special := range []float64{
+		1e21, 1e-6, 9.5e-7, 1 << 53, 5e-324, math.MaxFloat64, math.Inf(1), math.NaN(), math.Copysign(0, -1), 0.1, 123.456,
+	} {
 		f.Add(binary.LittleEndian.AppendUint64([]byte{2}, math.Float64bits(special)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
