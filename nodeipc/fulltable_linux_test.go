@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
@@ -248,32 +247,6 @@ func TestFullTableInChild(t *testing.T) {
 	}
 }
 
-// rawChild starts this binary in a role, with a raw peer as its parent.
-func rawChild(t testing.TB, role string) (p *rawPeer, exited func() error) {
-	t.Helper()
-	ours, theirs, err := fdconn.Pair()
-	require.NoError(t, err)
-	require.NoError(t, unix.SetNonblock(ours, false))
-	f := os.NewFile(uintptr(theirs), "theirs")
-	defer f.Close()
-	p = &rawPeer{t: t, fd: ours}
-	t.Cleanup(p.close)
-	tv := unix.NsecToTimeval(int64(patience))
-	require.NoError(t, unix.SetsockoptTimeval(ours, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
-	cmd := self(t, role)
-	cmd.Env = append(cmd.Env, "NODE_CHANNEL_FD=3")
-	cmd.ExtraFiles = []*os.File{f}
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	wait := sync.OnceValue(cmd.Wait)
-	exited = outcome(t, "the end of the child", wait)
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		wait()
-	})
-	return p, exited
-}
-
 // What the kernel does with several descriptors in one message of which some find room: these come, and the others are
 // one mark behind them. Every frame gets one answer, and none another's descriptor; then each is sent again.
 func TestFullTableRawSender(t *testing.T) {
@@ -281,7 +254,7 @@ func TestFullTableRawSender(t *testing.T) {
 	for room := range frames + 1 {
 		t.Run(fmt.Sprintf("room for %d of %d", room, frames), func(t *testing.T) {
 			testkit.CheckLeaks(t)
-			p, exited := rawChild(t, "full-table")
+			p, exited := rawParent(t, self(t, "full-table"))
 			var wires [frames]wire
 			var lines string
 			var fds []int
@@ -344,7 +317,7 @@ func TestFullTableRawSender(t *testing.T) {
 // One after the other, none of which finds room, with plain messages around them in the same reads: a NACK for each.
 func TestFullTableOneByOne(t *testing.T) {
 	testkit.CheckLeaks(t)
-	p, exited := rawChild(t, "full-table")
+	p, exited := rawParent(t, self(t, "full-table"))
 	p.send(`{"type":"fill"}` + "\n")
 	require.Contains(t, p.line(), "fill")
 	for range 10 {

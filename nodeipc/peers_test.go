@@ -235,6 +235,37 @@ func raw(t testing.TB, opts *Options) (*Channel, *rawPeer) {
 	return c, p
 }
 
+// rawParent starts cmd as the child of a raw peer. What is left of it at the end of the test is killed.
+func rawParent(t testing.TB, cmd *exec.Cmd) (p *rawPeer, exited func() error) {
+	t.Helper()
+	ours, theirs, err := fdconn.Pair()
+	require.NoError(t, err)
+	require.NoError(t, unix.SetNonblock(ours, false))
+	f := os.NewFile(uintptr(theirs), "theirs")
+	defer f.Close()
+	p = &rawPeer{t: t, fd: ours}
+	t.Cleanup(p.close)
+	tv := unix.NsecToTimeval(int64(patience))
+	require.NoError(t, unix.SetsockoptTimeval(ours, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
+	require.NoError(t, unix.SetsockoptTimeval(ours, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json")
+	cmd.ExtraFiles = []*os.File{f}
+	if cmd.Stderr == nil {
+		cmd.Stderr = os.Stderr
+	}
+	require.NoError(t, cmd.Start())
+	wait := sync.OnceValue(cmd.Wait)
+	exited = outcome(t, "the end of the child", wait)
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		wait()
+	})
+	return p, exited
+}
+
 // send writes text, in one call if the socket takes it.
 func (p *rawPeer) send(text string) {
 	p.t.Helper()
