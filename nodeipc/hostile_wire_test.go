@@ -269,8 +269,11 @@ func TestHostileInputToNode(t *testing.T) {
 			cmd.Stderr = &stderr
 			p, exited := rawParent(t, cmd)
 			answers, well := p.play(test.parts)
-			if !well {
-				require.Error(t, exited())
+			p.close()
+			if err := exited(); well {
+				require.NoError(t, err, "%s", tail(stderr.String()))
+			} else {
+				require.Error(t, err)
 				answers = append(answers, "dies: "+errorName.FindString(stderr.String()))
 			}
 			require.Equal(t, test.node, joined(answers), "%s", tail(stderr.String()))
