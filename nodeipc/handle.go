@@ -2,6 +2,7 @@ package nodeipc
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -56,7 +57,25 @@ func (h *Handle) Conn() (net.Conn, error) {
 	}
 	defer f.Close() // net has its own duplicate, in non-blocking mode
 	conn, err := net.FileConn(f)
-	return conn, opError("handle to net.Conn", err)
+	if err == nil && !isStream(conn, conn.LocalAddr()) {
+		conn.Close()
+		err = fmt.Errorf("%w, this is a %T", ErrHandleKind, conn)
+	}
+	if err != nil {
+		return nil, opError("handle to net.Conn", err)
+	}
+	return conn, nil
+}
+
+// isStream tells whether package net made a stream of a descriptor, as Conn and Listener promise. A peer may send others.
+func isStream(v any, addr net.Addr) bool {
+	switch v.(type) {
+	case *net.TCPConn, *net.TCPListener:
+		return true
+	case *net.UnixConn, *net.UnixListener:
+		return addr.Network() == "unix"
+	}
+	return false
 }
 
 // Listener takes the handle over as a listener of package net: a *net.TCPListener or *net.UnixListener. Closing a
@@ -72,7 +91,14 @@ func (h *Handle) Listener() (net.Listener, error) {
 		return nil, opError("handle to net.Listener", err)
 	}
 	ln, err := net.FileListener(f)
-	return ln, opError("handle to net.Listener", err)
+	if err == nil && !isStream(ln, ln.Addr()) {
+		ln.Close()
+		err = fmt.Errorf("%w, this is a %T", ErrHandleKind, ln)
+	}
+	if err != nil {
+		return nil, opError("handle to net.Listener", err)
+	}
+	return ln, nil
 }
 
 // File takes the handle over as an *os.File in non-blocking mode.
