@@ -136,7 +136,7 @@ func TestDescriptorKindsToNode(t *testing.T) {
 	for _, kind := range descriptorKinds() {
 		t.Run(kind.name, func(t *testing.T) {
 			want := kind.now
-			if testkit.NodeMajor(t) < 18 {
+			if testkit.Peer(t).Major() < 18 {
 				want = kind.old
 			}
 			for i, typ := range kindTypes {
