@@ -15,11 +15,7 @@ import (
 // lost waits until n more handles have got lost in the workers of p, by what they log.
 func (p *primary) lost(n int) {
 	p.t.Helper()
-	count := func() int {
-		p.stderr.mu.Lock()
-		defer p.stderr.mu.Unlock()
-		return strings.Count(p.stderr.String(), "a handle did not arrive")
-	}
+	count := func() int { return strings.Count(p.stderr.String(), "a handle did not arrive") }
 	n += count()
 	for deadline := time.Now().Add(patience); count() < n; time.Sleep(time.Millisecond) {
 		require.True(p.t, time.Now().Before(deadline), "%d handles of %d got lost", count(), n)
