@@ -141,7 +141,7 @@ func TestDescriptorKindsToNode(t *testing.T) {
 			}
 			for i, typ := range kindTypes {
 				if p == nil {
-					cmd := nodeCommand(t, testkit.Fixture("hostile_child.js"))
+					cmd := nodeCommand(t, testkit.Fixture("hostile_peer.js"))
 					cmd.Stderr = new(strings.Builder)
 					p, exited = rawParent(t, cmd)
 				}

@@ -22,7 +22,7 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
-// hostileInput is what a peer may write, what a real Node child makes of it (js_fixtures/hostile_child.js says in which
+// hostileInput is what a peer may write, what a real Node child makes of it (js_fixtures/hostile_peer.js says in which
 // words), and what a channel of ours does.
 type hostileInput struct {
 	name  string
@@ -265,7 +265,7 @@ func TestHostileInputToNode(t *testing.T) {
 				t.Skip("what Node does depends on its version and memory")
 			}
 			var stderr bytes.Buffer
-			cmd := nodeCommand(t, testkit.Fixture("hostile_child.js"))
+			cmd := nodeCommand(t, testkit.Fixture("hostile_peer.js"))
 			cmd.Stderr = &stderr
 			p, exited := rawParent(t, cmd)
 			answers, well := p.play(test.parts)
@@ -282,7 +282,7 @@ func TestHostileInputToNode(t *testing.T) {
 	}
 }
 
-// describeMessage is what js_fixtures/hostile_child.js says of a message.
+// describeMessage is what js_fixtures/hostile_peer.js says of a message.
 func describeMessage(m *Message) string {
 	text := string(bytes.TrimSpace(m.Data))
 	handle := ""
