@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // What callers branch on. Errors of this package are, or wrap, one of these, an *OpError, a *DecodeError, a
@@ -73,9 +76,23 @@ type DecodeError struct {
 }
 
 func (e *DecodeError) Error() string {
-	return "nodeipc: decode " + e.Serialization.String() + " message into " + e.Type + ": " + e.Err.Error()
+	return "nodeipc: decode " + e.Serialization.String() + " message into " + e.Type + ": " + short(e.Err.Error())
 }
 func (e *DecodeError) Unwrap() error { return e.Err }
+
+// short makes an error's text that may quote the peer's harmless to print.
+func short(text string) string {
+	const head, tail = 200, 100
+	if len(text) > head+tail {
+		text = text[:head] + "…" + text[len(text)-tail:]
+	}
+	return strings.Map(func(r rune) rune { // which makes U+FFFD of the rest of characters that were cut
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
+}
 
 // A ProtocolError is input that no Node peer sends: a line that is not JSON, a descriptor that belongs to nothing. The
 // channel has ended.
