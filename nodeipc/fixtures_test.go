@@ -46,6 +46,15 @@ func fixtureFile(elem ...string) string {
 	return filepath.Join(append([]string{testkit.Root(), "testdata"}, elem...)...)
 }
 
+// Of which recorded Node the dialogues are, as those of another version are the same.
+var fixtureNearest = map[int]int{14: 12, 16: 20, 18: 20, 22: 26, 24: 26}
+
+// But for these.
+var fixtureDiffers = map[string]string{
+	"rr-in-use 14":    "the program sees a number in errno",
+	"primary-kill 16": "the primary says disconnect before the signal, as in 12",
+}
+
 // The fixtures are what the Node in use writes; with -update they are made so.
 func TestFixturesCurrent(t *testing.T) {
 	testkit.CheckLeaks(t)
@@ -54,27 +63,29 @@ func TestFixturesCurrent(t *testing.T) {
 		fixtureGenerate(t, fixtureFile())
 		return
 	}
-	pattern := fmt.Sprintf("*.node%d.txtar", major)
-	committed, err := filepath.Glob(fixtureFile("dialogues", pattern))
-	require.NoError(t, err)
-	if len(committed) == 0 {
-		t.Skipf("testdata has nothing of Node %d; go test -update makes it", major)
+	recorded := major
+	if nearest, ok := fixtureNearest[major]; ok {
+		recorded = nearest
 	}
 	dir := t.TempDir()
 	fixtureGenerate(t, dir)
 	const remedy = "Node %d writes something else than testdata/%s says; if that is as it should be, go test -update"
 
-	made, err := filepath.Glob(filepath.Join(dir, "dialogues", pattern))
-	require.NoError(t, err)
-	names := func(files []string) (names []string) {
+	names := func(folder string, node int) (names []string) {
+		suffix := fmt.Sprintf(".node%d.txtar", node)
+		files, err := filepath.Glob(filepath.Join(folder, "*"+suffix))
+		require.NoError(t, err)
 		for _, f := range files {
-			names = append(names, filepath.Base(f))
+			names = append(names, strings.TrimSuffix(filepath.Base(f), suffix))
 		}
 		return names
 	}
-	require.Equal(t, names(committed), names(made), "dialogues of Node %d", major)
-	for _, name := range names(made) {
-		old, new := fixtureDialogue(t, fixtureFile("dialogues", name)), fixtureDialogue(t, filepath.Join(dir, "dialogues", name))
+	made := names(filepath.Join(dir, "dialogues"), major)
+	require.NotEmpty(t, made)
+	require.Equal(t, names(fixtureFile("dialogues"), recorded), made, "dialogues of Node %d", recorded)
+	for _, name := range made {
+		old := fixtureDialogue(t, fixtureFile("dialogues", fmt.Sprintf("%s.node%d.txtar", name, recorded)))
+		new := fixtureDialogue(t, filepath.Join(dir, "dialogues", fmt.Sprintf("%s.node%d.txtar", name, major)))
 		// Frames that cross each other are recorded in either order.
 		for _, side := range []string{"P", "W"} {
 			of := func(lines []fixtureLine) (all []string) {
@@ -85,7 +96,11 @@ func TestFixturesCurrent(t *testing.T) {
 				}
 				return all
 			}
-			require.Equal(t, of(old), of(new), remedy, major, "dialogues/"+name)
+			if why := fixtureDiffers[fmt.Sprint(name, " ", major)]; why != "" && side == "W" {
+				require.NotEqual(t, of(old), of(new), why)
+			} else if why == "" {
+				require.Equal(t, of(old), of(new), remedy, major, "dialogues/"+name)
+			}
 		}
 	}
 	oldValues, oldBytes := fixtureValues(t, fixtureFile("json"))

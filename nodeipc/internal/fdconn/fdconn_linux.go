@@ -74,11 +74,15 @@ func sendBytes(fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
-// unread tells whether the peer has yet to read something that was written. What the kernel counts is memory; a single
-// byte of it stays for the moment in which it tells the poller that the rest is free.
+// unread tells whether the peer of a unix socket has yet to read something that was written. What the kernel counts is
+// memory; a single byte of it stays for the moment in which it tells the poller that the rest is free.
 func unread(fd int) bool {
 	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-	return err == nil && n > 1
+	if err != nil || n <= 1 {
+		return false
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_UNIX // of others the poller does not tell, and they carry no descriptors
 }
 
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
