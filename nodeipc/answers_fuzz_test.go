@@ -25,7 +25,7 @@ type answersModel struct {
 
 func answersFrame(n int) string {
 	if n&1 != 0 {
-		return frame(NetSocket, fmt.Sprint(n))
+		return ourFrame(NetSocket, fmt.Sprint(n))
 	}
 	return fmt.Sprint(n)
 }

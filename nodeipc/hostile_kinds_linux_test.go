@@ -217,7 +217,11 @@ func TestDescriptorKinds(t *testing.T) {
 				if kind.conn != "" && (typ == NetNative || typ == NetSocket && strings.HasSuffix(kind.name, " connection") ||
 					typ == NetServer && strings.HasSuffix(kind.name, " listener")) {
 					require.NotEqual(t, "dies", kind.now[i])
-					require.Equal(t, frame(typ, `"on"`), p.line())
+					want := frame(typ, `"on"`)
+					if strings.HasPrefix(kind.name, "unix ") {
+						want = ourFrame(typ, `"on"`)
+					}
+					require.Equal(t, want, p.line())
 					p.handle()
 					p.send(ack + "\n")
 					require.NoError(t, result())

@@ -321,7 +321,7 @@ func TestByteByByte(t *testing.T) {
 	})
 	var got []byte
 	oob := make([]byte, unix.CmsgSpace(4))
-	for !bytes.HasSuffix(got, []byte(`"h"}`+"\n")) {
+	for !bytes.HasSuffix(got, []byte(ourFrame(NetSocket, `"h"`)+"\n")) {
 		b := make([]byte, 1)
 		n, oobn, _, _, err := unix.Recvmsg(p.fd, b, oob, unix.MSG_CMSG_CLOEXEC)
 		if err == unix.EINTR {
@@ -340,7 +340,7 @@ func TestByteByByte(t *testing.T) {
 	}
 	p.send(ack + "\n")
 	require.NoError(t, sent())
-	want := ack + "\n" + strings.Repeat(`"`+strings.Repeat("你", 5000)+"\"\n", 5) + frame(NetSocket, `"h"`) + "\n"
+	want := ack + "\n" + strings.Repeat(`"`+strings.Repeat("你", 5000)+"\"\n", 5) + ourFrame(NetSocket, `"h"`) + "\n"
 	require.True(t, want == string(got), "something else came")
 	p.handle()
 }
