@@ -4,7 +4,7 @@
 FUZZTIME = 5m
 # Twice as long, or as short as the fuzzing when that is shortened.
 SOAKTIME = $(if $(filter 5m,$(FUZZTIME)),10m,$(FUZZTIME))
-GOTEST   = go test -timeout 5m
+GOTEST   = go test -timeout 15m
 
 .PHONY: demo test test-matrix bench long soak setup
 

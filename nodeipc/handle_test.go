@@ -1267,7 +1267,7 @@ func TestHandleTimeoutOfPeerThatDoesNotRead(t *testing.T) {
 // The time runs anew when the handle is sent anew, and not at all when it was answered.
 func TestHandleTimeoutIsForOneAnswer(t *testing.T) {
 	testkit.CheckLeaks(t)
-	const limit = 300 * time.Millisecond
+	const limit = time.Second // two thirds of it are what a busy machine may take from us
 	c, p := raw(t, &Options{HandleTimeout: limit})
 	w := newWire(t)
 	result := outcome(t, "SendHandle", func() error { return c.SendHandle(limited(t), "h", w.here) })
