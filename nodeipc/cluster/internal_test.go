@@ -21,9 +21,12 @@ func TestConnectionAtClose(t *testing.T) {
 	testkit.CheckLeaks(t)
 	s := &share{addr: &net.TCPAddr{}}
 	s.more.L = &s.mu
-	require.True(t, s.push(new(nodeipc.Handle)))
+	conn, other := net.Pipe()
+	defer conn.Close()
+	defer other.Close()
+	require.True(t, s.push(conn))
 	require.True(t, s.shut())
-	require.False(t, s.push(new(nodeipc.Handle)), "nobody may accept any more")
+	require.False(t, s.push(other), "nobody may accept any more")
 	require.False(t, s.shut())
 	require.Len(t, s.conns, 1)
 }

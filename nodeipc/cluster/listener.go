@@ -161,7 +161,7 @@ type share struct {
 
 	mu     sync.Mutex
 	more   sync.Cond
-	conns  []*nodeipc.Handle
+	conns  []net.Conn
 	ready  int // how many of conns Accept may return while the listener is open
 	closed bool
 
@@ -208,13 +208,13 @@ func (s *share) open(o *order) error {
 }
 
 // push queues a connection for Accept, which gets it after told; it reports false when the listener is closed.
-func (s *share) push(h *nodeipc.Handle) bool {
+func (s *share) push(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.conns = append(s.conns, h)
+	s.conns = append(s.conns, conn)
 	return true
 }
 
@@ -232,27 +232,19 @@ func (s *share) Accept() (net.Conn, error) {
 	if s.shared != nil {
 		return s.shared.Accept()
 	}
-	for {
-		s.mu.Lock()
-		for s.ready == 0 && !s.closed {
-			s.more.Wait()
-		}
-		if len(s.conns) == 0 {
-			s.mu.Unlock()
-			return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: s.addr, Err: net.ErrClosed}
-		}
-		h := s.conns[0]
-		s.conns[0] = nil
-		s.conns = s.conns[1:]
-		s.ready--
-		s.mu.Unlock()
-		conn, err := h.Conn()
-		if err == nil {
-			return conn, nil
-		}
-		// One connection, perhaps reset by the client already, is no reason for a server to stop accepting.
-		s.w.log.Warn("cluster: connection lost", "error", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.ready == 0 && !s.closed {
+		s.more.Wait()
 	}
+	if len(s.conns) == 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: s.addr, Err: net.ErrClosed}
+	}
+	conn := s.conns[0]
+	s.conns[0] = nil
+	s.conns = s.conns[1:]
+	s.ready--
+	return conn, nil
 }
 
 // Addr returns the address that the primary listens on.
@@ -299,7 +291,7 @@ func (s *share) end() {
 	conns := s.conns
 	s.conns = nil
 	s.mu.Unlock()
-	for _, h := range conns {
-		h.Close()
+	for _, conn := range conns {
+		conn.Close()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
@@ -225,15 +226,30 @@ func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 	w.mu.Lock()
 	s := w.shares[o.Key]
 	again := w.refused == o.Seq // a primary that is not Node's sends once more what got lost; it may be another's by now
-	if lost {
-		w.refused = o.Seq
-	}
 	w.mu.Unlock()
-	ok := s != nil && h != nil && !lost && !again && s.push(h)
+	ok := s != nil && h != nil && !lost && !again
+	if ok {
+		conn, err := h.Conn()
+		switch {
+		case err == nil:
+			if ok = s.push(conn); !ok {
+				conn.Close()
+			}
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE): // a net.Conn takes one more for a moment
+			ok, lost = false, true
+		default: // nobody else would fare better with it
+			w.log.Warn("cluster: connection lost", "error", err)
+			w.answerNewconn(o, true)
+			return
+		}
+	}
 	if !ok {
 		h.Close()
 	}
 	if lost { // there is no room for descriptors: if we are the only worker, the primary tries again at once
+		w.mu.Lock()
+		w.refused = o.Seq
+		w.mu.Unlock()
 		time.AfterFunc(lostPause, func() { w.answerNewconn(o, false) })
 		return
 	}
