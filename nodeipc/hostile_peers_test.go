@@ -165,6 +165,8 @@ func TestNodeDiesWithPartOfAFrame(t *testing.T) {
 	require.NoError(t, p.cmd.Process.Kill())
 	require.ErrorIs(t, result(), ErrHandleUnconfirmed)
 	ended(t, p.Done(), "Done")
+	// It waits for the write that may still be under way, whose end tells what was lost.
+	require.ErrorIs(t, p.Disconnect(ctx), ErrDisconnected)
 	require.ErrorIs(t, p.Err(), ErrDisconnected)
 	require.NoError(t, w.here.Close())
 	_, err := w.there.Read(make([]byte, 1))
