@@ -2,6 +2,7 @@ package nodeipc
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unsafe"
 )
@@ -79,7 +80,7 @@ func (r *lineReader) next() (line []byte, ok bool) {
 		r.hint = len(line)
 	}
 	if len(r.buf) > 2*blockSize && len(line) < len(r.buf)/4 {
-		line = bytes.Clone(line) // whoever keeps it shall not keep so large a block
+		line = slices.Clip(bytes.Clone(line)) // whoever keeps it shall not keep so large a block
 	}
 	r.start, r.scanned = stop+1, stop+1
 	return line, true
