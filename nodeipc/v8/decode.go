@@ -178,7 +178,7 @@ func (d *decodeState) jump(o object) (byte, int, place) {
 	back := place{d.pos, d.next, int(o.at)}
 	d.pos, d.next = int(o.at)+1, o.id+1
 	t := d.data[o.at]
-	d.alone = t == tagBuffer || t == tagResizable
+	d.alone = isBuffer(t)
 	return t, int(o.at), back
 }
 
@@ -412,7 +412,7 @@ func (d *decodeState) mapInto(m *Map) error {
 		if err != nil {
 			return err
 		}
-		m.entries.put(key, x)
+		m.entries.put(noMinus(key), x)
 		if err := d.alloc(2 * entryCost); err != nil {
 			return err
 		}
@@ -433,7 +433,7 @@ func (d *decodeState) setInto(s *Set) error {
 		if err != nil {
 			return err
 		}
-		s.entries.put(x, nil)
+		s.entries.put(noMinus(x), nil)
 		if err := d.alloc(2 * entryCost); err != nil {
 			return err
 		}

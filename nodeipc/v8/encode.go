@@ -29,6 +29,7 @@ type Encoder struct {
 	// written so that it can, or is an error, because a Node that cannot read a message of its channel dies:
 	//
 	//   - before 24: a Float16Array is an error
+	//   - before 22: an Error whose cause leads back to it is an error
 	//   - before 20: a resizable ArrayBuffer is written as a plain one; the flag v of a RegExp is an error
 	//   - before 18: its reader counts the references of a payload wrongly once an Error has come. No reference is written to
 	//     what comes after the first Error: shared values are written again, a cycle is an error
@@ -140,6 +141,8 @@ func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 	}
 	o := &e.objects[slot]
 	switch {
+	case o.open && k.typ == errorPointer && e.node < 22:
+		return false, 0, &UnsupportedValueError{k.typ, "a cause that leads back to its Error, which Node before 22 cannot read (Encoder.Node)"}
 	case e.node >= 18 || o.id < e.firstError:
 		e.buf = appendVarint(append(e.buf, tagReference), o.id)
 		return true, slot, nil
@@ -720,6 +723,7 @@ var (
 	marshalerType     = reflect.TypeFor[Marshaler]()
 	textMarshalerType = reflect.TypeFor[encoding.TextMarshaler]()
 	errorType         = reflect.TypeFor[error]()
+	errorPointer      = reflect.TypeFor[*Error]()
 )
 
 type encodeFunc = func(e *encodeState, p *plan, v reflect.Value) error

@@ -207,7 +207,7 @@ func (w *walker) value() (object, error) {
 			break
 		}
 		fallthrough
-	case tagBuffer, tagResizable:
+	case tagBuffer, tagResizable, tagImmutable:
 		if w.ends(tagView) {
 			return w.view(o)
 		}
@@ -286,7 +286,7 @@ func (w *walker) bare() (object, error) {
 	case tagRegExp:
 		o = w.object(at)
 		err = w.regexp(at)
-	case tagBuffer:
+	case tagBuffer, tagImmutable:
 		o = w.object(at)
 		_, err = w.counted()
 	case tagResizable:

@@ -131,8 +131,10 @@ var own = map[reflect.Type]func(d *decodeState, t byte, at int, dst any) (ok boo
 }
 
 func isMemory(t byte) bool {
-	return t == tagHost || t == tagView || t == tagBuffer || t == tagResizable
+	return t == tagHost || t == tagView || isBuffer(t)
 }
+
+func isBuffer(t byte) bool { return t == tagBuffer || t == tagResizable || t == tagImmutable }
 
 // known tells whether t is a type that stands for one kind of value.
 func known(t reflect.Type) bool { return t == valueType || own[t] != nil }

@@ -162,7 +162,7 @@ type Map struct{ entries table[any] }
 
 func (m *Map) Len() int                 { return m.entries.len() }
 func (m *Map) Get(key any) (any, bool)  { return m.entries.get(key) }
-func (m *Map) Set(key, value any) *Map  { m.entries.set(key, value); return m }
+func (m *Map) Set(key, value any) *Map  { m.entries.set(noMinus(key), value); return m }
 func (m *Map) Delete(key any)           { m.entries.delete(key) }
 func (m *Map) All() iter.Seq2[any, any] { return m.entries.all() }
 
@@ -171,7 +171,7 @@ type Set struct{ entries table[any] }
 
 func (s *Set) Len() int           { return s.entries.len() }
 func (s *Set) Has(value any) bool { _, ok := s.entries.get(value); return ok }
-func (s *Set) Add(value any) *Set { s.entries.set(value, nil); return s }
+func (s *Set) Add(value any) *Set { s.entries.set(noMinus(value), nil); return s }
 func (s *Set) Delete(value any)   { s.entries.delete(value) }
 func (s *Set) All() iter.Seq[any] {
 	return func(yield func(any) bool) {
@@ -342,6 +342,14 @@ func lookupKey(key any) (any, bool) {
 		return nil, false
 	}
 	return key, true
+}
+
+// noMinus makes 0 of -0, as Map and Set do.
+func noMinus(key any) any {
+	if f, ok := key.(float64); ok && f == 0 {
+		return 0.0
+	}
+	return key
 }
 
 func floatKey(f float64) any {

@@ -58,7 +58,7 @@ func kindOf(tag byte) Kind {
 		return KindError
 	case tagTrueObject, tagFalseObject, tagNumObject, tagBigObject, tagStrObject:
 		return KindBoxed
-	case tagBuffer, tagResizable:
+	case tagBuffer, tagResizable, tagImmutable:
 		return KindArrayBuffer
 	case tagHost, tagView:
 		return KindView
@@ -113,7 +113,7 @@ func (v Value) locate() (byte, walker) {
 				w.next++
 				continue
 			}
-		case tagBuffer, tagResizable:
+		case tagBuffer, tagResizable, tagImmutable:
 			r := w
 			r.pos--
 			if o, _ := r.value(); r.data[o.at] == tagView {

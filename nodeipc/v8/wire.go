@@ -45,6 +45,7 @@ const (
 	tagSetEnd      = ','
 	tagBuffer      = 'B'
 	tagResizable   = '~'
+	tagImmutable   = 'C' // a proposal, read by Node 26
 	tagView        = 'V'
 	tagError       = 'r'
 	tagHost        = '\\'

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// A JSONPeer is a Node process that answers questions about JSON (js_fixtures/json_peer.js). It is for one goroutine.
+// A JSONPeer is a Node process that answers questions, each answer one text: about JSON (js_fixtures/json_peer.js), or about
+// what another script of the same manners knows. It is for one goroutine.
 type JSONPeer struct {
 	in  io.WriteCloser
 	out io.Reader
@@ -19,9 +20,12 @@ type JSONPeer struct {
 }
 
 // StartJSONPeer starts one; it ends with tb.
-func StartJSONPeer(tb testing.TB) *JSONPeer {
+func StartJSONPeer(tb testing.TB) *JSONPeer { tb.Helper(); return StartPeer(tb, "json_peer.js") }
+
+// StartPeer starts one that runs another script of js_fixtures.
+func StartPeer(tb testing.TB, script string) *JSONPeer {
 	tb.Helper()
-	cmd := exec.Command(Node(tb), Fixture("json_peer.js"))
+	cmd := exec.Command(Node(tb), Fixture(script))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

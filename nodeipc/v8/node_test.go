@@ -1,0 +1,58 @@
+package v8
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// node is a Node process that says what it makes of payloads.
+type node struct {
+	t     testing.TB
+	peer  *testkit.JSONPeer
+	major int
+}
+
+func startNode(t testing.TB) *node {
+	t.Helper()
+	return &node{t, testkit.StartPeer(t, "v8_peer.js"), testkit.NodeMajor(t)}
+}
+
+// decode is what Node makes of a payload, or its error.
+func (n *node) decode(l Layout, payload []byte) (value any, refused string) {
+	n.t.Helper()
+	kind := "s"
+	if l == Channel {
+		kind = "c"
+	}
+	answers, err := n.peer.Ask(kind, payload)
+	require.NoError(n.t, err)
+	if text, bad := strings.CutPrefix(answers[0], "!"); bad {
+		return nil, text
+	}
+	require.NoError(n.t, json.Unmarshal([]byte(answers[0]), &value))
+	return value, ""
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	require.NoError(t, err)
+	return b
+}
+
+// decodeTold decodes a payload and tells the value.
+func decodeTold(l Layout, payload []byte) (any, error) {
+	var v any
+	if err := (&Decoder{Layout: l, Ordered: true}).Decode(payload, &v); err != nil {
+		return nil, err
+	}
+	return tell(v), nil
+}
