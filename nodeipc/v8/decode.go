@@ -56,13 +56,16 @@ type budget struct{ allocated, again int64 }
 type decodeState struct {
 	walker // does not check: the payload has been
 	*Decoder
-	doc    *doc
-	budget *budget
-	own    budget
-	seen   map[seenKey]any // what references lead to, once decoded
-	names  [256]string     // keys that came lately
-	buf    []byte
-	alone  bool // the ArrayBuffer that comes is meant, not a view behind it
+	doc     *doc
+	budget  *budget
+	own     budget
+	seen    map[seenKey]any // what references lead to, once decoded
+	names   [256]string     // keys that came lately
+	buf     []byte
+	flagged bool // as of Value
+	start   int  // the offset of the value that Decode is about
+	jumps   int  // references that are being followed
+	alone   bool // the ArrayBuffer that comes is meant, not a view behind it
 }
 
 // seenKey is the offset of an object and the type that it was decoded as, nil for what any makes of it.
@@ -80,7 +83,7 @@ func (d *Decoder) decode(v Value, dst any) error {
 	}
 	s := decodeStates.Get().(*decodeState)
 	defer s.free()
-	s.walker, s.Decoder, s.doc = v.walker(), d, v.doc
+	s.walker, s.Decoder, s.doc, s.flagged = v.walker(), d, v.doc, v.flagged
 	s.walker.depth = d.depth() - int(v.depth)
 	if s.budget = v.budget; s.budget == nil {
 		s.own = budget{}
@@ -88,6 +91,10 @@ func (d *Decoder) decode(v Value, dst any) error {
 	}
 	if len(v.data) == 0 {
 		s.data = []byte{tagUndefined}
+	}
+	if s.start, s.jumps = -1, 0; v.doc != nil {
+		_, w := v.locate()
+		s.start = w.pos - 1
 	}
 	if any, ok := dst.(*any); ok && *any == nil {
 		x, err := s.any()
@@ -97,8 +104,7 @@ func (d *Decoder) decode(v Value, dst any) error {
 		return err
 	}
 	if v.doc != nil { // a reference to the whole leads to the target
-		_, w := v.locate()
-		s.keep(w.pos-1, target.Type(), dst)
+		s.keep(s.start, target.Type(), dst)
 	}
 	return s.into(planOf(target.Type().Elem()), target.Elem())
 }
@@ -175,6 +181,7 @@ type place struct {
 
 // jump goes to the object that a reference leads to.
 func (d *decodeState) jump(o object) (byte, int, place) {
+	d.jumps++
 	back := place{d.pos, d.next, int(o.at)}
 	d.pos, d.next = int(o.at)+1, o.id+1
 	t := d.data[o.at]
@@ -183,6 +190,7 @@ func (d *decodeState) jump(o object) (byte, int, place) {
 }
 
 func (d *decodeState) back(p place) error {
+	d.jumps--
 	d.budget.again += int64(d.pos - p.from)
 	d.pos, d.next = p.pos, p.next
 	if d.budget.again > 16*int64(len(d.data))+1<<20 {
@@ -191,9 +199,26 @@ func (d *decodeState) back(p place) error {
 	return nil
 }
 
-// keep notes what the object at an offset was decoded as, if there are references to it.
+// met is what the object at an offset, whose tag was read, has been decoded as already. That is so where a reference leads
+// back to what was passed over, or to what is around the value that is decoded.
+func (d *decodeState) met(t byte, at int, typ reflect.Type) (any, bool) {
+	if d.jumps == 0 || !isObject(t) || isBuffer(t) {
+		return nil, false
+	}
+	x, ok := d.seen[seenKey{at, typ}]
+	if ok {
+		d.skip(t, at)
+	}
+	return x, ok
+}
+
+func (d *decodeState) wanted(at int) bool {
+	return d.doc != nil && (at == d.start || d.doc.referred(at))
+}
+
+// keep notes what the object at an offset was decoded as, if that may be needed again.
 func (d *decodeState) keep(at int, typ reflect.Type, x any) {
-	if d.doc == nil || !d.doc.referred(at) {
+	if !d.wanted(at) {
 		return
 	}
 	if d.seen == nil {
@@ -206,6 +231,9 @@ func (d *decodeState) keep(at int, typ reflect.Type, x any) {
 func (d *decodeState) any() (any, error) {
 	t, at := d.head()
 	if t != tagReference {
+		if x, ok := d.met(t, at, nil); ok {
+			return x, nil
+		}
 		return d.anyOf(t, at)
 	}
 	o := d.doc.ids[d.uint()]

@@ -44,7 +44,8 @@ const (
 	defaultNode       = 20
 	defaultWriteDepth = 1000
 	maxString         = 1<<29 - 24 // characters, of V8
-	maxRepeated       = 256 << 20  // bytes, where references cannot be written
+	maxRepeats        = 1 << 20    // objects that are written again where references cannot be
+	maxRepeated       = 256 << 20  // length of a payload beyond which none is
 )
 
 // Append appends the payload for v to dst.
@@ -76,6 +77,7 @@ type encodeState struct {
 	depth      int // levels left
 	next       uint32
 	firstError uint32 // the id of the first Error, or MaxUint32
+	repeats    int
 	objects    []identity
 	index      map[identityKey]int // of objects, nil while they are few
 	keys       []string            // of the maps that are open
@@ -148,7 +150,8 @@ func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 		return true, slot, nil
 	case o.open:
 		return false, 0, &UnsupportedValueError{k.typ, "a cycle behind an Error, which Node before 18 cannot read"}
-	case e.offset() > maxRepeated:
+	}
+	if e.repeats++; e.repeats > maxRepeats || e.offset() > maxRepeated {
 		return false, 0, e.tooLarge("shared values repeat too much")
 	}
 	o.open, o.id = true, e.next
@@ -224,10 +227,11 @@ func (e *encodeState) float(f float64) {
 }
 
 func (e *encodeState) double(tag byte, f float64) {
+	bits := math.Float64bits(f)
 	if f != f {
-		f = math.NaN()
+		bits = 0x7ff8 << 48 // the one that V8 writes
 	}
-	e.buf = binary.LittleEndian.AppendUint64(append(e.buf, tag), math.Float64bits(f))
+	e.buf = binary.LittleEndian.AppendUint64(append(e.buf, tag), bits)
 }
 
 func appendInt32(dst []byte, i int32) []byte {
@@ -703,9 +707,9 @@ func (e *encodeState) own(v any) error {
 
 // value writes a Value.
 func (e *encodeState) value(v Value) error {
-	if v.layout != e.Layout || v.version != writeVersion && len(v.data) > 0 {
+	if len(v.data) > 0 && (v.layout != e.Layout || v.flagged) {
 		var x any
-		if err := v.Decode(nil, &x); err != nil {
+		if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
 			return err
 		}
 		return e.any(x)

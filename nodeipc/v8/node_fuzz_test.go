@@ -41,8 +41,8 @@ func FuzzDecodeNode(f *testing.F) {
 func (n *node) mayDiffer(l Layout, payload []byte, err error, refused string) string {
 	has := func(s string) bool { return strings.Contains(string(payload), s) }
 	version, _ := readVarint(payload, 1, 4)
-	if n.major < 18 && longVarint(payload) {
-		return "before 18 all bytes of a varint are read, later at most five"
+	if n.major < 18 && (highBytes(payload, 5) || highBytes(payload, 2) && (has("V") || has("r"))) {
+		return "before 18 all bytes of a varint are read, later five, or two where one byte is meant"
 	}
 	switch {
 	case err == nil && refused != "":
@@ -90,13 +90,14 @@ func (n *node) mayDiffer(l Layout, payload []byte, err error, refused string) st
 	return ""
 }
 
-func longVarint(payload []byte) bool {
+// highBytes tells whether n bytes in a row are such as a varint goes on after.
+func highBytes(payload []byte, n int) bool {
 	run := 0
 	for _, c := range payload {
 		if run++; c < 0x80 {
 			run = 0
 		}
-		if run == 5 {
+		if run == n {
 			return true
 		}
 	}

@@ -56,3 +56,16 @@ func decodeTold(l Layout, payload []byte) (any, error) {
 	}
 	return tell(v), nil
 }
+
+// encode is what this Node writes on a channel for the value of an expression, and what it tells of it.
+func (n *node) encode(expression string) (payload []byte, value any) {
+	n.t.Helper()
+	answers, err := n.peer.Ask("e", []byte(expression))
+	require.NoError(n.t, err)
+	var answer struct {
+		Hex   string
+		Value any
+	}
+	require.NoError(n.t, json.Unmarshal([]byte(answers[0]), &answer), "%s: %s", expression, answers[0])
+	return unhex(n.t, answer.Hex), answer.Value
+}

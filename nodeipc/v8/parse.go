@@ -752,7 +752,7 @@ func parse(data []byte, l Layout, depth int) (Value, error) {
 	if _, err := w.value(); err != nil {
 		return Value{}, err
 	}
-	v.end = w.pos
+	v.end, v.flagged = w.pos, len(w.views) > 0 && w.version >= 14
 	if len(w.refs) > 0 || len(w.odd) > 0 {
 		v.doc = w.doc()
 	}

@@ -205,17 +205,21 @@ func (d *decodeState) intoSame(p *plan, v reflect.Value) error {
 		return p.decode(d, p, 0, d.pos, v)
 	}
 	t, at := d.head()
+	typ := p.typ
+	if typ.Kind() == reflect.Interface {
+		typ = nil
+	}
 	if t != tagReference {
+		if x, ok := d.met(t, at, typ); ok {
+			v.Set(reflect.ValueOf(x))
+			return nil
+		}
 		return p.decode(d, p, t, at, v)
 	}
 	o := d.doc.ids[d.uint()]
 	if d.ends(tagView) {
 		d.next++
 		return p.decode(d, p, tagView, d.pos-1, v)
-	}
-	typ := p.typ
-	if typ.Kind() == reflect.Interface {
-		typ = nil
 	}
 	x, ok := d.seen[seenKey{int(o.at), typ}]
 	if !ok && typ != nil { // perhaps it is what any makes of it
@@ -291,12 +295,13 @@ func (d *decodeState) charge(v Value) error {
 	}
 	here := place{d.pos, d.next, from}
 	d.pos = r.pos
+	d.jumps++
 	return d.back(here)
 }
 
 // rawValue makes a Value of the next value, or of the one with the tag t at an offset.
 func (d *decodeState) rawValue(t byte, at int) Value {
-	v := Value{data: d.data, doc: d.doc, at: at, id: d.next, version: d.version, layout: d.walker.layout, depth: int32(d.Decoder.depth() - d.walker.depth)}
+	v := Value{data: d.data, doc: d.doc, at: at, id: d.next, version: d.version, flagged: d.flagged, layout: d.walker.layout, depth: int32(d.Decoder.depth() - d.walker.depth)}
 	if t != 0 && isObject(t) {
 		v.id--
 	}
@@ -348,7 +353,7 @@ func decodePointer(d *decodeState, p *plan, t byte, at int, v reflect.Value) err
 
 // keepValue is keep for what is known by its type.
 func (d *decodeState) keepValue(at int, t byte, typ reflect.Type, v reflect.Value) {
-	if d.doc != nil && isObject(t) && d.doc.referred(at) {
+	if isObject(t) && d.wanted(at) {
 		d.keep(at, typ, v.Interface())
 	}
 }
@@ -493,9 +498,11 @@ func decodeString(d *decodeState, p *plan, t byte, at int, v reflect.Value) erro
 }
 
 func decodeInterface(d *decodeState, p *plan, t byte, at int, v reflect.Value) error {
-	if p.typ.NumMethod() == 0 && !v.IsNil() && !absent(t) {
-		if e := v.Elem(); e.Kind() == reflect.Pointer && !e.IsNil() && d.doc == nil {
-			return planOf(e.Type().Elem()).decode(d, planOf(e.Type().Elem()), t, at, e.Elem())
+	if p.typ.NumMethod() == 0 && !v.IsNil() && !absent(t) && d.doc == nil {
+		// A pointer that is there is followed, as in encoding/json, but not one of a type that any decodes into itself.
+		if e := v.Elem(); e.Kind() == reflect.Pointer && !e.IsNil() && !known(e.Type().Elem()) {
+			p := planOf(e.Type().Elem())
+			return p.decode(d, p, t, at, e.Elem())
 		}
 	}
 	x, err := d.anyOf(t, at)

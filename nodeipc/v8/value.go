@@ -77,6 +77,7 @@ type Value struct {
 	id      uint32 // of the first object in it
 	depth   int32  // levels around it
 	version byte
+	flagged bool // the payload has native views of version 14 or later
 	layout  Layout
 }
 
@@ -210,7 +211,7 @@ func (v Value) appendAs(dst []byte, next uint32) ([]byte, error) {
 	for w.ends(tagReference) {
 		id, _ := w.varint()
 		o := v.doc.ids[id]
-		if v.data[o.at] == tagView {
+		if v.data[o.at] == tagView || w.ends(tagView) {
 			return nil, &UnsupportedValueError{valueType, "a view whose ArrayBuffer is elsewhere"}
 		}
 		v.at, v.id = int(o.at), o.id
