@@ -56,16 +56,16 @@ type budget struct{ allocated, again int64 }
 type decodeState struct {
 	walker // does not check: the payload has been
 	*Decoder
-	doc     *doc
-	budget  *budget
-	own     budget
-	seen    map[seenKey]any // what references lead to, once decoded
-	names   [256]string     // keys that came lately
-	buf     []byte
-	flagged bool // as of Value
-	start   int  // the offset of the value that Decode is about
-	jumps   int  // references that are being followed
-	alone   bool // the ArrayBuffer that comes is meant, not a view behind it
+	doc    *doc
+	budget *budget
+	own    budget
+	seen   map[seenKey]any // what references lead to, once decoded
+	names  [256]string     // keys that came lately
+	buf    []byte
+	whole  Value // what Decode is about
+	start  int   // the offset of the value that Decode is about
+	jumps  int   // references that are being followed
+	alone  bool  // the ArrayBuffer that comes is meant, not a view behind it
 }
 
 // seenKey is the offset of an object and the type that it was decoded as, nil for what any makes of it.
@@ -83,7 +83,7 @@ func (d *Decoder) decode(v Value, dst any) error {
 	}
 	s := decodeStates.Get().(*decodeState)
 	defer s.free()
-	s.walker, s.Decoder, s.doc, s.flagged = v.walker(), d, v.doc, v.flagged
+	s.walker, s.Decoder, s.doc, s.whole = v.walker(), d, v.doc, v
 	s.walker.depth = d.depth() - int(v.depth)
 	if s.budget = v.budget; s.budget == nil {
 		s.own = budget{}
@@ -110,7 +110,7 @@ func (d *Decoder) decode(v Value, dst any) error {
 }
 
 func (d *decodeState) free() {
-	d.walker, d.Decoder, d.doc, d.budget, d.buf = walker{}, nil, nil, nil, again(d.buf)
+	d.walker, d.Decoder, d.doc, d.whole, d.budget, d.buf = walker{}, nil, nil, Value{}, nil, again(d.buf)
 	d.seen, d.alone = nil, false
 	decodeStates.Put(d)
 }

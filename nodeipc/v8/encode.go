@@ -42,6 +42,7 @@ type Encoder struct {
 
 const (
 	defaultNode       = 20
+	newestNode        = 26
 	defaultWriteDepth = 1000
 	maxString         = 1<<29 - 24 // characters, of V8
 	maxRepeats        = 1 << 20    // objects that are written again where references cannot be
@@ -707,7 +708,7 @@ func (e *encodeState) own(v any) error {
 
 // value writes a Value.
 func (e *encodeState) value(v Value) error {
-	if len(v.data) > 0 && (v.layout != e.Layout || v.flagged) {
+	if len(v.data) > 0 && (v.layout != e.Layout || v.flagged || v.cut) {
 		var x any
 		if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
 			return err

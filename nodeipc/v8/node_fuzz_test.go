@@ -2,8 +2,11 @@ package v8
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // fuzzLong is the length of payloads beyond which Node may have no stack for their levels, and questions might not fit into
@@ -34,6 +37,51 @@ func FuzzDecodeNode(f *testing.F) {
 		if why := n.mayDiffer(l, payload, err, refused); why == "" {
 			t.Errorf("%x (channel %v)\nours   %v %v\ntheirs %v %v", payload, channel, ours, err, theirs, refused)
 		}
+	})
+}
+
+// FuzzEncodeNode requires that Node reads what we write, as the value that it is.
+func FuzzEncodeNode(f *testing.F) {
+	js := startNode(f)
+	for kind := range 32 {
+		f.Add([]byte{byte(kind), 3, 1, 2, 3, byte(kind), 5, 3, 2, 1, 1, 1, byte(kind), 6, 7, 8, 9, 10, 1, 7, 200}, false)
+		f.Add([]byte{14, 3, byte(kind), 3, 1, 1, 1, 21, 1, 0, 1, 1, 1, 30, byte(kind), 3, 3, 3, 30, 0, 30, 1}, true)
+		f.Add([]byte{11, 3, 5, 'a', 'b', 'c', 'd', 'e', 1, byte(kind), 30, 0, 21, 4, 1, 1, 11, 1, 29, 1, 30, 0, 22, 4}, true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, channel bool) {
+		if len(data) > fuzzLong {
+			return
+		}
+		l := V8Serialize
+		if channel {
+			l = Channel
+		}
+		n := node{t, js.peer, js.major}
+		b := builder{data: data, node: js.major}
+		v := b.value(9)
+		payload, err := (&Encoder{Layout: l, Node: js.major}).Append(nil, v)
+		var value *UnsupportedValueError
+		if b.errors && js.major < 22 && errors.As(err, &value) {
+			require.Contains(t, value.Msg, "Node before")
+			return
+		}
+		require.NoError(t, err)
+		theirs, refused := n.decode(l, payload)
+		require.Empty(t, refused, "%x", payload)
+		if !b.errors || js.major >= 18 {
+			require.True(t, alike(tell(v), theirs), "%x\nours   %v\ntheirs %v", payload, tell(v), theirs)
+		}
+		ours, err := decodeTold(l, payload)
+		require.NoError(t, err)
+		require.Equal(t, theirs, ours, "%x", payload)
+
+		// For any Node, as far as it can be.
+		if payload, err = (&Encoder{Layout: l, Node: 12}).Append(nil, v); err != nil {
+			require.ErrorAs(t, err, &value)
+			return
+		}
+		_, refused = n.decode(l, payload)
+		require.Empty(t, refused, "%x", payload)
 	})
 }
 

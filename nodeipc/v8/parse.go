@@ -33,6 +33,7 @@ type walker struct {
 	layout  Layout
 	depth   int // levels left
 	check   bool
+	cut     bool // a varint was longer than it may be
 
 	// Of a walker that checks; the others read what was checked before.
 	ids   []object // by id
@@ -147,6 +148,7 @@ func (w *walker) varint() (uint32, error) {
 	if end == 0 {
 		return 0, w.short()
 	}
+	w.cut = w.cut || w.data[end-1] >= 0x80
 	w.pos = end
 	return n, nil
 }
@@ -157,6 +159,7 @@ func (w *walker) byteVarint() (byte, error) {
 	if end == 0 {
 		return 0, w.short()
 	}
+	w.cut = w.cut || w.data[end-1] >= 0x80
 	w.pos = end
 	return byte(n), nil
 }
@@ -752,7 +755,7 @@ func parse(data []byte, l Layout, depth int) (Value, error) {
 	if _, err := w.value(); err != nil {
 		return Value{}, err
 	}
-	v.end, v.flagged = w.pos, len(w.views) > 0 && w.version >= 14
+	v.end, v.cut, v.flagged = w.pos, w.cut, len(w.views) > 0 && w.version >= 14
 	if len(w.refs) > 0 || len(w.odd) > 0 {
 		v.doc = w.doc()
 	}

@@ -301,7 +301,8 @@ func (d *decodeState) charge(v Value) error {
 
 // rawValue makes a Value of the next value, or of the one with the tag t at an offset.
 func (d *decodeState) rawValue(t byte, at int) Value {
-	v := Value{data: d.data, doc: d.doc, at: at, id: d.next, version: d.version, flagged: d.flagged, layout: d.walker.layout, depth: int32(d.Decoder.depth() - d.walker.depth)}
+	v := Value{data: d.data, doc: d.doc, at: at, id: d.next, version: d.version, cut: d.whole.cut, flagged: d.whole.flagged, layout: d.walker.layout,
+		depth: int32(d.Decoder.depth() - d.walker.depth)}
 	if t != 0 && isObject(t) {
 		v.id--
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -41,9 +42,12 @@ func tellString(s string) any {
 	if utf8.ValidString(s) {
 		return s
 	}
-	var b []byte
-	eachUnit(s, func(u uint16) { b = append(b, byte(u>>8), byte(u)) })
-	return m{"utf16be": hex.EncodeToString(b)}
+	var be, le []byte
+	eachUnit(s, func(u uint16) { be, le = append(be, byte(u>>8), byte(u)), append(le, byte(u), byte(u>>8)) })
+	if s = string(appendUTF16(nil, le)); utf8.ValidString(s) {
+		return s
+	}
+	return m{"utf16be": hex.EncodeToString(be)}
 }
 
 // identityOf is a comparable value for what has identity.
@@ -55,6 +59,8 @@ func identityOf(v any) any {
 		return arrayKey{unsafe.Pointer(unsafe.SliceData(v)), len(v), sliceAnyType}
 	case map[string]any:
 		return mapKey{reflect.ValueOf(v).UnsafePointer(), mapAnyType}
+	case []int, []string:
+		return new(int) // comes once
 	}
 	return v
 }
@@ -73,8 +79,14 @@ func (t *teller) tell(v any) any {
 		return told("string", m{"v": tellString(v)})
 	case *big.Int:
 		return told("bigint", m{"v": v.String()})
+	case int32:
+		return t.tell(float64(v))
+	case uint64:
+		return t.tell(float64(v))
 	case Date:
 		return told("date", m{"v": tellNumber(float64(v))})
+	case time.Time:
+		return t.tell(DateOf(v))
 	case []byte:
 		if len(v) == 0 {
 			return told("view", m{"kind": "Buffer", "hex": ""})
@@ -104,6 +116,10 @@ func (t *teller) tell(v any) any {
 		return told("object", m{"id": id, "props": t.props(o)})
 	case *Object:
 		return told("object", m{"id": id, "props": t.props(v)})
+	case []int:
+		return told("array", m{"id": id, "length": float64(len(v)), "props": []any{[]any{"0", t.tell(float64(v[0]))}, []any{"1", t.tell(float64(v[1]))}}})
+	case []string:
+		return told("array", m{"id": id, "length": float64(len(v)), "props": []any{[]any{"0", t.tell(v[0])}, []any{"1", t.tell(v[1])}}})
 	case []any:
 		props := []any{}
 		for i, x := range v {
@@ -163,6 +179,8 @@ func (t *teller) tell(v any) any {
 			e["cause"] = t.tell(v.Cause)
 		}
 		return told("error", e)
+	case error:
+		return told("error", m{"id": id, "name": "Error", "message": tellString(v.Error())})
 	}
 	panic(fmt.Sprintf("%T", v))
 }

@@ -77,6 +77,7 @@ type Value struct {
 	id      uint32 // of the first object in it
 	depth   int32  // levels around it
 	version byte
+	cut     bool // the payload has varints that end otherwise where other bytes follow
 	flagged bool // the payload has native views of version 14 or later
 	layout  Layout
 }
@@ -194,6 +195,13 @@ func (v Value) Decode(d *Decoder, dst any) error {
 // Append appends v as a payload of its own, for Parse and Decode with the same layout. It fails if v holds a reference to
 // an object outside itself.
 func (v Value) Append(dst []byte) ([]byte, error) {
+	if v.cut {
+		var x any
+		if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
+			return dst, err
+		}
+		return (&Encoder{Layout: v.layout, Node: newestNode, MaxDepth: 2 * defaultReadDepth}).Append(dst, x)
+	}
 	dst = append(dst, tagVersion, max(v.version, minVersion))
 	return v.appendAs(dst, 0)
 }
