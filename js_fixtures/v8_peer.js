@@ -4,6 +4,7 @@
 // A question is one byte, a length (uint32, big endian) and that many bytes; an answer a length and bytes. Questions:
 //   c  the bytes are a payload of a channel: the value in it, or ! and the error
 //   s  the bytes are for v8.deserialize: the same
+//   e  the bytes are a JavaScript expression: what is written on a channel for its value, as hex, and the value
 // Pairs of a question and its length may come together; answers keep their order.
 //
 // A value is told as JSON: t is its type; numbers, and milliseconds of dates, are text (-0 and NaN too); strings that are
@@ -27,6 +28,25 @@ function read(kind, payload) {
   const deserializer = new ChannelDeserializer(payload);
   deserializer.readHeader();
   return deserializer.readValue();
+}
+
+// The same, ChildProcessSerializer.
+class ChannelSerializer extends v8.DefaultSerializer {
+  _writeHostObject(object) {
+    if (ArrayBuffer.isView(object)) {
+      this.writeUint32(0);
+      return super._writeHostObject(object);
+    }
+    this.writeUint32(1);
+    this.writeValue(Object.assign({}, object));
+  }
+}
+
+function write(value) {
+  const serializer = new ChannelSerializer();
+  serializer.writeHeader();
+  serializer.writeValue(value);
+  return serializer.releaseBuffer();
 }
 
 const number = (n) => (Object.is(n, -0) ? '-0' : String(n));
@@ -80,6 +100,10 @@ function tell(value, ids) {
 
 function answer(kind, payload) {
   try {
+    if (kind === 'e') {
+      const value = (0, eval)(payload.toString());
+      return JSON.stringify({ hex: write(value).toString('hex'), value: tell(value, new Map()) });
+    }
     return JSON.stringify(tell(read(kind, payload), new Map()));
   } catch (err) {
     return '!' + err.message;

@@ -493,14 +493,7 @@ func (d *decodeState) regExp(r *RegExp) (err error) {
 	if r.Source, err = d.strValue(); err != nil {
 		return err
 	}
-	bits := d.uint()
-	var flags []byte
-	for _, f := range regExpFlags {
-		if bits&f.bit != 0 {
-			flags = append(flags, f.char)
-		}
-	}
-	r.Flags = string(flags)
+	r.Flags = flagsOf(d.uint())
 	return d.alloc(40)
 }
 

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
+	"strconv"
 	"sync"
 )
 
@@ -46,6 +47,8 @@ type walker struct {
 	text2 []byte
 
 	reference func(at int, id uint32) // nil, or is told of references, of a walker that does not check
+	visit     func(Token) error       // nil, or is told of all that is read
+	named     bool                    // a key comes
 }
 
 // object is where an id leads to: the tag of an object, and its own id. Its own id is another one when the id is that of a
@@ -241,12 +244,20 @@ func (w *walker) bare() (object, error) {
 	case tagBigInt:
 		err = w.bigint(at)
 	case tagVerifyCount:
-		if _, err = w.varint(); err == nil {
+		var n uint32
+		if n, err = w.varint(); err == nil {
+			err = w.token(PartCount, at, -1, n, "")
+		}
+		if err == nil {
 			o, err = w.value()
 		}
+		return o, err
 	case tagReference:
 		var id uint32
 		if id, err = w.varint(); err != nil {
+			break
+		}
+		if err = w.token(PartReference, at, int(id), 0, ""); err != nil {
 			break
 		}
 		if !w.check {
@@ -260,21 +271,28 @@ func (w *walker) bare() (object, error) {
 		}
 		o = w.ids[id]
 		w.refs = append(w.refs, o.at)
+		return o, nil
 	case tagHost:
-		o, err = w.host(at)
+		return w.host(at)
 	case tagObject:
-		o = w.object(at)
-		err = w.members(tagObjectEnd, nil)
+		if o, err = w.opens(at, 0); err == nil {
+			err = w.members(tagObjectEnd, nil)
+		}
+		return o, err
 	case tagDense:
-		o, err = w.dense(at)
+		return w.dense(at)
 	case tagSparse:
-		o, err = w.sparse(at)
+		return w.sparse(at)
 	case tagMap:
-		o = w.object(at)
-		err = w.entries(tagMapEnd)
+		if o, err = w.opens(at, 0); err == nil {
+			err = w.entries(tagMapEnd)
+		}
+		return o, err
 	case tagSet:
-		o = w.object(at)
-		err = w.entries(tagSetEnd)
+		if o, err = w.opens(at, 0); err == nil {
+			err = w.entries(tagSetEnd)
+		}
+		return o, err
 	case tagDate, tagNumObject:
 		o = w.object(at)
 		_, err = w.raw(8)
@@ -284,11 +302,15 @@ func (w *walker) bare() (object, error) {
 		o = w.object(at)
 		err = w.bigint(at)
 	case tagStrObject:
-		o = w.object(at)
-		err = w.str()
+		if o, err = w.opens(at, 0); err == nil {
+			err = w.str()
+		}
+		return o, err
 	case tagRegExp:
-		o = w.object(at)
-		err = w.regexp(at)
+		if o, err = w.opens(at, 0); err == nil {
+			err = w.regexp(at)
+		}
+		return o, err
 	case tagBuffer, tagImmutable:
 		o = w.object(at)
 		_, err = w.counted()
@@ -296,12 +318,30 @@ func (w *walker) bare() (object, error) {
 		o = w.object(at)
 		err = w.resizable(at)
 	case tagError:
-		o = w.object(at)
-		err = w.error()
+		if o, err = w.opens(at, 0); err == nil {
+			err = w.error()
+		}
+		return o, err
 	default:
 		err = syntaxErr(at, "unknown tag "+quoteTag(t))
 	}
+	if err == nil && w.visit != nil {
+		id := -1
+		if isObject(t) {
+			id = int(o.id)
+		}
+		err = w.token(PartValue, at, id, 0, "")
+	}
 	return o, err
+}
+
+// opens starts an object with values inside it; n is its length, if it is an array.
+func (w *walker) opens(at int, n uint32) (object, error) {
+	o := w.object(at)
+	if w.visit != nil {
+		return o, w.token(PartBegin, at, int(o.id), n, "")
+	}
+	return o, nil
 }
 
 func (w *walker) bigint(at int) error {
@@ -331,9 +371,13 @@ func (w *walker) regexp(at int) error {
 	if err := w.str(); err != nil {
 		return err
 	}
+	end := w.pos
 	flags, err := w.varint()
 	if err == nil && !validFlags(flags) {
-		err = syntaxErr(at, "regular expression with flags that JavaScript does not have")
+		return syntaxErr(at, "regular expression with flags that JavaScript does not have")
+	}
+	if err == nil && w.visit != nil {
+		err = w.token(PartFlags, end, -1, flags, flagsOf(flags))
 	}
 	return err
 }
@@ -362,16 +406,30 @@ func (w *walker) error() error {
 		if err != nil {
 			return err
 		}
+		note := errorNames[field]
 		switch field {
-		case 'E', 'R', 'F', 'S', 'T', 'U':
+		case errorMessage:
+			note = "message"
+		case errorStack:
+			note = "stack"
+		case errorCause:
+			note = "cause"
+		}
+		if note == "" && field != errorEnd {
+			return syntaxErr(at, "unknown field "+quoteTag(field)+" of an Error")
+		}
+		part := PartField
+		if field == errorEnd {
+			part = PartEnd
+		}
+		if err := w.token(part, at, -1, 0, note); err != nil || field == errorEnd {
+			return err
+		}
+		switch field {
 		case errorMessage, errorStack:
 			err = w.str()
 		case errorCause:
 			_, err = w.value()
-		case errorEnd:
-			return nil
-		default:
-			return syntaxErr(at, "unknown field "+quoteTag(field)+" of an Error")
 		}
 		if err != nil {
 			return err
@@ -393,6 +451,9 @@ func (w *walker) host(at int) (object, error) {
 			if w.check {
 				w.ids[o.id].at = pending
 			}
+			if err := w.token(PartHost, at, int(o.id), 0, ""); err != nil {
+				return o, err
+			}
 			inner, err := w.value()
 			if err == nil && w.check {
 				if !isObject(w.data[inner.at]) {
@@ -410,7 +471,9 @@ func (w *walker) host(at int) (object, error) {
 	if typ >= uint32(viewTypes) {
 		return o, syntaxErr(at, "view of unknown type "+decimal(typ))
 	}
-	_, err = w.counted()
+	if _, err = w.counted(); err == nil && w.visit != nil {
+		err = w.token(PartValue, at, int(o.id), 0, ViewType(typ).String())
+	}
 	return o, err
 }
 
@@ -440,7 +503,10 @@ func (w *walker) view(buffer object) (object, error) {
 		return o, syntaxErr(at, "view that does not fit its ArrayBuffer")
 	}
 	w.views = append(w.views, viewAt{uint32(at), buffer.at})
-	return o, nil
+	if w.visit != nil {
+		err = w.token(PartView, at, int(o.id), uint32(v.length), v.typ.String()+" from "+strconv.Itoa(v.offset))
+	}
+	return o, err
 }
 
 const (
@@ -493,6 +559,7 @@ func (w *walker) bufferAt(at int) (data []byte, resizable bool) {
 func (w *walker) entries(end byte) error {
 	n := uint32(0)
 	for ; !w.ends(end); n++ {
+		w.named = end == tagMapEnd && n%2 == 0
 		if _, err := w.value(); err != nil {
 			return err
 		}
@@ -502,6 +569,9 @@ func (w *walker) entries(end byte) error {
 	if err == nil && (count != n || end == tagMapEnd && n%2 != 0) {
 		err = syntaxErr(at, "wrong number of entries")
 	}
+	if err == nil {
+		err = w.token(PartEnd, at-1, -1, n, "")
+	}
 	return err
 }
 
@@ -510,7 +580,10 @@ func (w *walker) sparse(at int) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
-	o := w.object(at)
+	o, err := w.opens(at, n)
+	if err != nil {
+		return o, err
+	}
 	return o, w.arrayMembers(at, tagSparseEnd, &openArray{length: n, grown: n})
 }
 
@@ -522,12 +595,23 @@ func (w *walker) dense(at int) (object, error) {
 	if uint64(n) > uint64(len(w.data)-w.pos) {
 		return object{}, syntaxErr(at, "length "+decimal(n)+" of more than there is")
 	}
-	o := w.object(at)
+	o, err := w.opens(at, n)
+	if err != nil {
+		return o, err
+	}
 	holes := len(w.holes)
 	for i := range n {
 		if w.ends(tagHole) {
 			if w.check {
 				w.holes = append(w.holes, i)
+			}
+			if w.visit != nil {
+				w.depth--
+				err := w.token(PartHole, w.pos-1, -1, 0, "")
+				w.depth++
+				if err != nil {
+					return o, err
+				}
 			}
 		} else if _, err := w.value(); err != nil {
 			return o, err
@@ -558,20 +642,17 @@ func (w *walker) arrayMembers(at int, end byte, a *openArray) error {
 	if err := w.members(end, a); err != nil {
 		return err
 	}
-	again, err := w.varint()
-	if err == nil && again != a.length {
-		return syntaxErr(at, "array with two lengths")
-	}
 	if long := uint64(a.grown) > uint64(w.pos-at)+proportion; w.check && (a.odd || long) {
 		w.odd = append(w.odd, oddArray{uint32(at), a.grown, long})
 	}
-	return err
+	return nil
 }
 
 // members reads members up to the tag end, and their number. No two may have the same key.
 func (w *walker) members(end byte, a *openArray) error {
 	n, first := uint32(0), len(w.keys)
 	for ; !w.ends(end); n++ {
+		w.named = true
 		o, err := w.value()
 		if err == nil && w.check {
 			err = w.key(o.at, first, a)
@@ -593,6 +674,15 @@ func (w *walker) members(end byte, a *openArray) error {
 	count, err := w.varint()
 	if err == nil && count != n {
 		err = syntaxErr(at, "wrong number of members")
+	}
+	if err == nil && a != nil {
+		var again uint32
+		if again, err = w.varint(); err == nil && again != a.length {
+			err = syntaxErr(at, "array with two lengths")
+		}
+	}
+	if err == nil {
+		err = w.token(PartEnd, at-1, -1, n, "")
 	}
 	return err
 }

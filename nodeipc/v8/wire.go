@@ -72,6 +72,16 @@ var regExpFlags = [...]struct {
 	bit  uint32
 }{{'d', 128}, {'g', 1}, {'i', 2}, {'m', 4}, {'s', 32}, {'u', 16}, {'v', 256}, {'y', 8}}
 
+func flagsOf(bits uint32) string {
+	var flags []byte
+	for _, f := range regExpFlags {
+		if bits&f.bit != 0 {
+			flags = append(flags, f.char)
+		}
+	}
+	return string(flags)
+}
+
 const regExpKnown = 1 | 2 | 4 | 8 | 16 | 32 | 128 | 256
 
 // readVarint reads the varint at data[pos:]. Like V8 of Node 18 and later it stops after size+1 bytes (5 for uint32) if
