@@ -80,8 +80,9 @@ type encodeState struct {
 	firstError uint32 // the id of the first Error, or MaxUint32
 	repeats    int
 	objects    []identity
-	index      map[identityKey]int // of objects, nil while they are few
-	keys       []string            // of the maps that are open
+	index      map[identityKey]int // of the first objects, how many indexed says; of none while they are few
+	indexed    int
+	keys       []string // of the maps that are open
 }
 
 // identityKey tells values that are one object in JavaScript.
@@ -137,9 +138,6 @@ func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 	if slot < 0 {
 		slot = len(e.objects)
 		e.objects = append(e.objects, identity{k, e.next, true})
-		if e.index != nil && slot >= fewObjects {
-			e.index[k] = slot
-		}
 		return false, slot, nil
 	}
 	o := &e.objects[slot]
@@ -168,13 +166,11 @@ func (e *encodeState) find(k identityKey) int {
 		}
 		return -1
 	}
-	if len(e.index) < len(e.objects) {
-		if e.index == nil {
-			e.index = make(map[identityKey]int, 4*fewObjects)
-		}
-		for i := len(e.index); i < len(e.objects); i++ {
-			e.index[e.objects[i].identityKey] = i
-		}
+	if e.index == nil {
+		e.index = make(map[identityKey]int, 4*fewObjects)
+	}
+	for ; e.indexed < len(e.objects); e.indexed++ {
+		e.index[e.objects[e.indexed].identityKey] = e.indexed
 	}
 	if i, ok := e.index[k]; ok {
 		return i
@@ -715,13 +711,12 @@ func (e *encodeState) value(v Value) error {
 		}
 		return e.any(x)
 	}
-	buf, err := v.appendAs(e.buf, e.next)
-	if err != nil {
-		return err
+	buf, ids, err := v.appendAs(e.buf, e.next)
+	if err == nil {
+		e.buf = buf
+		e.next += ids
 	}
-	e.buf = buf
-	e.next += v.objects()
-	return nil
+	return err
 }
 
 var (

@@ -1,6 +1,7 @@
 package v8
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -155,3 +156,119 @@ func TestEncode(t *testing.T) {
 		}
 	}
 }
+
+// Encoders are used again; what they knew of the last value must not count.
+func TestManyShared(t *testing.T) {
+	testkit.CheckLeaks(t)
+	for n := range 40 {
+		list := make([]any, 0, 2*n)
+		for range n {
+			list = append(list, m{})
+		}
+		list = append(list, list...)
+		payload, err := Marshal(list)
+		require.NoError(t, err)
+		require.Equal(t, n, bytes.Count(payload, []byte("^")))
+		var got []any
+		require.NoError(t, Unmarshal(payload, &got))
+		for i := range n {
+			got[i].(m)["mark"] = i
+			require.Equal(t, i, got[n+i].(m)["mark"])
+		}
+	}
+}
+
+func TestEncodeForOlderNodes(t *testing.T) {
+	testkit.CheckLeaks(t)
+	js := startNode(t)
+	shared := m{"x": 1.0}
+	cycle := m{}
+	cycle["self"] = cycle
+	cause := &Error{Name: "Error", HasCause: true}
+	cause.Cause = []any{cause}
+	for _, c := range []struct {
+		node  int
+		value any
+		want  any // what it is then; nil for an error
+	}{
+		{20, &View{Float16Array, []byte{0, 0x3e}}, nil},
+		{24, &View{Float16Array, []byte{0, 0x3e}}, &View{Float16Array, []byte{0, 0x3e}}},
+		{14, &View{BigInt64Array, make([]byte, 8)}, nil},
+		{16, &View{BigInt64Array, make([]byte, 8)}, &View{BigInt64Array, make([]byte, 8)}},
+		{18, &RegExp{"x", "v"}, nil},
+		{20, &RegExp{"x", "v"}, &RegExp{"x", "v"}},
+		{14, &RegExp{"x", "d"}, nil},
+		{26, &RegExp{"x", "uv"}, nil},
+		{26, &RegExp{"x", "gg"}, nil},
+		{26, &RegExp{"x", "q"}, nil},
+		{18, &ArrayBuffer{[]byte{1}, true, 9}, &ArrayBuffer{Data: []byte{1}}},
+		{20, &ArrayBuffer{[]byte{1}, true, 9}, &ArrayBuffer{[]byte{1}, true, 9}},
+		{14, &Error{Name: "Error", Cause: 1.0, HasCause: true}, &Error{Name: "Error"}},
+		{16, &Error{Name: "Error", Cause: 1.0, HasCause: true}, &Error{Name: "Error", Cause: 1.0, HasCause: true}},
+		{20, cause, nil},
+		{22, []any{cause}, []any{cause}},
+		{16, []any{shared, &Error{Name: "Error"}, shared}, []any{shared, &Error{Name: "Error"}, shared}},
+		{16, []any{&Error{Name: "Error"}, shared, shared}, []any{&Error{Name: "Error"}, m{"x": 1.0}, m{"x": 1.0}}},
+		{16, []any{&Error{Name: "Error"}, cycle}, nil},
+		{16, []any{cycle, &Error{Name: "Error"}}, []any{cycle, &Error{Name: "Error"}}},
+	} {
+		payload, err := (&Encoder{Node: c.node}).Append(nil, c.value)
+		var bad *UnsupportedValueError
+		if c.want == nil {
+			require.ErrorAs(t, err, &bad, "%d %v", c.node, tell(c.value))
+			continue
+		}
+		require.NoError(t, err, "%d %v", c.node, c.value)
+		var got any
+		require.NoError(t, Unmarshal(payload, &got))
+		require.Equal(t, tell(c.want), tell(got))
+		if js.major >= c.node {
+			told, refused := js.decode(V8Serialize, payload)
+			require.Empty(t, refused)
+			require.Equal(t, tell(c.want), told)
+		}
+	}
+}
+
+func TestEncodeErrors(t *testing.T) {
+	testkit.CheckLeaks(t)
+	for _, c := range []struct {
+		value any
+		err   string
+	}{
+		{func() {}, "v8: unsupported type: func()"},
+		{m{"a": make(chan int)}, "v8: unsupported type: chan int"},
+		{1i, "v8: unsupported type: complex128"},
+		{map[float64]int{}, "v8: unsupported type: map[float64]int"},
+		{int64(1<<53 + 1), "v8: unsupported value of type int64: 9007199254740993 is not exact as a JavaScript number: use *big.Int"},
+		{int64(math.MaxInt64), "v8: unsupported value of type int64: 9223372036854775807 is not exact as a JavaScript number: use *big.Int"},
+		{uint64(math.MaxUint64), "v8: unsupported value of type uint64: 18446744073709551615 is not exact as a JavaScript number: use *big.Int"},
+		{time.Date(300000, 1, 1, 0, 0, 0, 0, time.UTC), "v8: unsupported value of type time.Time: JavaScript has no Date for the year 300000"},
+		{&Boxed{[]int{1}}, "v8: unsupported value of type v8.Boxed: not a primitive"},
+		{&Boxed{}, "v8: unsupported value of type v8.Boxed: not a primitive"},
+		{&Sparse{Length: 1, Elements: []Element{{1, nil}}}, "v8: unsupported value of type v8.Sparse: elements must ascend, and be below the length"},
+		{&Sparse{Length: 3, Elements: []Element{{1, nil}, {1, nil}}}, "v8: unsupported value of type v8.Sparse: elements must ascend, and be below the length"},
+		{&Sparse{Props: new(Object).Set("length", 1)}, `v8: unsupported value of type v8.Sparse: Props has "length"`},
+		{&Sparse{Props: new(Object).Set("0", 1)}, `v8: unsupported value of type v8.Sparse: Props has "0"`},
+		{&View{Type: 99}, "v8: unsupported value of type v8.View: unknown type"},
+		{failing{}, "v8: MarshalV8 of v8.failing: no"},
+		{map[sameText]int{{1}: 1, {2}: 2}, `v8: unsupported value of type map[v8.sameText]int: two keys with the text "same"`},
+	} {
+		prefix := []byte("prefix")
+		got, err := new(Encoder).Append(prefix, c.value)
+		require.EqualError(t, err, c.err)
+		require.Equal(t, "prefix", string(got))
+	}
+	for _, n := range []int64{1 << 53, -1 << 53, 1 << 62, math.MinInt64} {
+		_, err := Marshal(n)
+		require.NoError(t, err)
+	}
+}
+
+type failing struct{}
+
+func (failing) MarshalV8() (any, error) { return nil, errors.New("no") }
+
+type sameText struct{ n int }
+
+func (sameText) MarshalText() ([]byte, error) { return []byte("same"), nil }

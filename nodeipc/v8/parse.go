@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
-	"strconv"
 	"sync"
 )
 
@@ -203,22 +202,21 @@ func (w *walker) value() (object, error) {
 	}
 	w.depth--
 	o, err := w.bare()
+	if err == nil {
+		switch w.data[o.at] { // a native view consumes the ArrayBuffer before it, or the reference to one
+		case tagReference:
+			if w.check {
+				break
+			}
+			fallthrough
+		case tagBuffer, tagResizable, tagImmutable:
+			if w.ends(tagView) {
+				o, err = w.view(o)
+			}
+		}
+	}
 	w.depth++
-	if err != nil {
-		return o, err
-	}
-	switch w.data[o.at] { // a native view consumes the ArrayBuffer before it, or the reference to one
-	case tagReference:
-		if w.check {
-			break
-		}
-		fallthrough
-	case tagBuffer, tagResizable, tagImmutable:
-		if w.ends(tagView) {
-			return w.view(o)
-		}
-	}
-	return o, nil
+	return o, err
 }
 
 // bare is value without the view behind it.
@@ -504,7 +502,7 @@ func (w *walker) view(buffer object) (object, error) {
 	}
 	w.views = append(w.views, viewAt{uint32(at), buffer.at})
 	if w.visit != nil {
-		err = w.token(PartView, at, int(o.id), uint32(v.length), v.typ.String()+" from "+strconv.Itoa(v.offset))
+		err = w.token(PartView, at, int(o.id), uint32(v.length), v.typ.String())
 	}
 	return o, err
 }

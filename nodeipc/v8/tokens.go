@@ -17,7 +17,7 @@ const (
 	PartHole                  // an element that an array does not have
 	PartCount                 // a count of objects, for checks by V8, before a value
 	PartHost                  // the beginning of a host object that stands for the object inside it
-	PartView                  // a native view of the ArrayBuffer, or reference, that came before; Count is its length, in bytes
+	PartView                  // a native view of the ArrayBuffer, or reference, that came before; Count is its length in bytes, From where it begins
 	PartField                 // a field of an Error, named by Note; but for the name of its prototype the value follows
 	PartFlags                 // of a RegExp, the end of it; Note is the flags
 )
@@ -26,11 +26,13 @@ const (
 type Token struct {
 	Part        Part
 	Offset, End int    // of its bytes; zeros between tokens are padding
+	Kind        Kind   // of PartValue and PartBegin
 	Level       int    // how many values it is inside of
 	Key         bool   // it is the key of a member, or of an entry of a Map
 	ID          int    // of the object that it is or begins, or refers to; -1 for none
 	Count       uint32 // see Part
-	Note        string // see Part; of a PartValue that is a view, its type
+	From        uint32 // see PartView
+	Note        string // see Part; of views their type; "sparse" at the beginning of an array that is written so
 	Value       Value  // of PartValue
 }
 
@@ -70,8 +72,19 @@ func (w *walker) token(part Part, at, id int, count uint32, note string) error {
 		return nil
 	}
 	t := Token{Part: part, Offset: at, End: w.pos, Level: defaultReadDepth - 1 - w.depth, Key: w.named, ID: id, Count: count, Note: note}
-	if w.named = false; part == PartValue {
-		t.Value = Value{data: w.data, at: at, end: w.pos, version: w.version, layout: w.layout}
+	w.named = false
+	switch part {
+	case PartBegin:
+		if t.Kind = kindOf(w.data[at]); w.data[at] == tagSparse {
+			t.Note = "sparse"
+		}
+	case PartView:
+		r := walker{data: w.data, pos: at + 1}
+		r.byteVarint()
+		t.From, _ = r.varint()
+	case PartValue:
+		t.Kind = kindOf(w.data[at])
+		t.Value = Value{data: w.data[:w.pos], at: at, end: w.pos, version: w.version, layout: w.layout}
 	}
 	return w.visit(t)
 }

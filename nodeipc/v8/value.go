@@ -202,34 +202,33 @@ func (v Value) Append(dst []byte) ([]byte, error) {
 		}
 		return (&Encoder{Layout: v.layout, Node: newestNode, MaxDepth: 2 * defaultReadDepth}).Append(dst, x)
 	}
-	dst = append(dst, tagVersion, max(v.version, minVersion))
-	return v.appendAs(dst, 0)
+	out, _, err := v.appendAs(append(dst, tagVersion, max(v.version, minVersion)), 0)
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
 }
 
-// appendAs appends v without a header, where the next object has the id next.
-func (v Value) appendAs(dst []byte, next uint32) ([]byte, error) {
+// appendAs appends v without a header, where the next object has the id next, and tells how many ids it takes.
+func (v Value) appendAs(dst []byte, next uint32) (out []byte, ids uint32, err error) {
 	if len(v.data) == 0 {
-		return append(dst, tagUndefined), nil
-	}
-	if v.doc == nil || len(v.doc.refs) == 0 {
-		return append(dst, v.data[v.at:v.end]...), nil
+		return append(dst, tagUndefined), 0, nil
 	}
 	w := v.walker()
-	// A value that is itself a reference stands for the object.
-	for w.ends(tagReference) {
+	if w.ends(tagReference) { // the object is meant
 		id, _ := w.varint()
 		o := v.doc.ids[id]
 		if v.data[o.at] == tagView || w.ends(tagView) {
-			return nil, &UnsupportedValueError{valueType, "a view whose ArrayBuffer is elsewhere"}
+			return dst, 0, &UnsupportedValueError{valueType, "a view whose ArrayBuffer is elsewhere"}
 		}
 		v.at, v.id = int(o.at), o.id
 		w = v.walker()
-		w.value()
+		w.bare() // not a view that is behind it
 		v.end = w.pos
 		w = v.walker()
 	}
+	w.data = v.data[:v.end]
 	from := v.at
-	var err error
 	w.reference = func(at int, id uint32) {
 		if id < v.id {
 			err = &UnsupportedValueError{valueType, "a reference to an object outside"}
@@ -239,7 +238,7 @@ func (v Value) appendAs(dst []byte, next uint32) ([]byte, error) {
 		from = w.pos
 	}
 	w.value()
-	return append(dst, v.data[from:v.end]...), err
+	return append(dst, v.data[from:v.end]...), w.next - v.id, err
 }
 
 // text makes a Go string of the characters of a string.
@@ -254,21 +253,4 @@ func text(tag byte, b []byte) string {
 		return string(appendUTF8(buf[:0], b))
 	}
 	return string(appendLatin1(buf[:0], b))
-}
-
-// objects is how many ids v takes.
-func (v Value) objects() uint32 {
-	if len(v.data) == 0 {
-		return 0
-	}
-	w := v.walker()
-	if w.ends(tagReference) && v.doc != nil {
-		id, _ := w.varint()
-		o := v.doc.ids[id]
-		v.at, v.id = int(o.at), o.id
-		w = v.walker()
-	}
-	w = v.walker()
-	w.value()
-	return w.next - v.id
 }
