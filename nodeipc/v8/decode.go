@@ -2,6 +2,7 @@ package v8
 
 import (
 	"cmp"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -264,12 +265,24 @@ func (d *decodeState) anyOf(t byte, at int) (any, error) {
 	case tagFalse:
 		return false, nil
 	case tagInt32, tagUint32, tagDouble:
-		return d.number(t), d.alloc(8)
+		f := d.number(t)
+		if i := int(f); i >= 0 && i < len(smallNumbers) && math.Float64bits(f) == math.Float64bits(float64(i)) {
+			return smallNumbers[i], nil
+		}
+		return f, d.alloc(8)
 	case tagOneByte, tagTwoByte, tagUTF8:
 		return d.str(t)
 	}
 	return d.anyObject(t, at)
 }
+
+// smallNumbers are numbers that need not be allocated one by one.
+var smallNumbers = func() (list [256]any) {
+	for i := range list {
+		list[i] = float64(i)
+	}
+	return list
+}()
 
 func (d *decodeState) anyObject(t byte, at int) (x any, err error) {
 	if err := d.deeper(at); err != nil {

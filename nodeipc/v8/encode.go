@@ -45,6 +45,8 @@ const (
 	newestNode        = 26
 	defaultWriteDepth = 1000
 	maxString         = 1<<29 - 24 // characters, of V8
+	maxElements       = 1 << 26    // of an array, and
+	maxMembers        = 1 << 23    // of an object, Map or Set: about half of what V8 has room for
 	maxRepeats        = 1 << 20    // objects that are written again where references cannot be
 	maxRepeated       = 256 << 20  // length of a payload beyond which none is
 )
@@ -199,6 +201,16 @@ func (e *encodeState) any(v any) error {
 		return e.sliceAny(v)
 	case Undefined, Hole:
 		e.buf = append(e.buf, tagUndefined)
+	case Date:
+		e.date(v)
+	case time.Time:
+		return e.time(v)
+	case []byte:
+		if v == nil {
+			e.buf = append(e.buf, tagNull)
+			return nil
+		}
+		return e.bytes(v, bytesType)
 	default:
 		r := reflect.ValueOf(v)
 		p := planOf(r.Type())
@@ -374,7 +386,9 @@ func (e *encodeState) mapAny(m map[string]any) error {
 		e.depth++
 		return err
 	}
-	e.object(tagObject)
+	if err := e.composite(tagObject, len(m)); err != nil {
+		return err
+	}
 	first := len(e.keys)
 	for k := range m {
 		e.keys = append(e.keys, k)
@@ -433,7 +447,9 @@ func (e *encodeState) sliceAny(list []any) error {
 		}
 		slot = s
 	}
-	e.array(len(list))
+	if err := e.array(len(list)); err != nil {
+		return err
+	}
 	for i, x := range list {
 		if _, hole := x.(Hole); hole {
 			e.buf = append(e.buf, tagHole)
@@ -447,9 +463,22 @@ func (e *encodeState) sliceAny(list []any) error {
 
 var sliceAnyType = reflect.TypeFor[[]any]()
 
-func (e *encodeState) array(n int) {
+func (e *encodeState) array(n int) error {
+	if n > maxElements {
+		return e.tooLarge("array longer than Node reads")
+	}
 	e.object(tagDense)
 	e.buf = appendVarint(e.buf, uint32(n))
+	return nil
+}
+
+// composite starts an object of n members or entries.
+func (e *encodeState) composite(tag byte, n int) error {
+	if n > maxMembers {
+		return e.tooLarge("more members than Node reads")
+	}
+	e.object(tag)
+	return nil
 }
 
 func (e *encodeState) arrayEnd(n, slot int) {
@@ -623,7 +652,9 @@ func (e *encodeState) members(o *Object) error {
 }
 
 func (e *encodeState) sparse(s *Sparse) error {
-	e.object(tagSparse)
+	if err := e.composite(tagSparse, len(s.Elements)); err != nil {
+		return err
+	}
 	e.buf = appendVarint(e.buf, s.Length)
 	last := -1
 	for _, el := range s.Elements {
@@ -665,13 +696,14 @@ func (e *encodeState) own(v any) error {
 	case *big.Int:
 		return e.bigInt(tagBigInt, v)
 	case *Object:
-		e.object(tagObject)
-		if err := e.members(v); err != nil {
+		if err := cmp.Or(e.composite(tagObject, v.Len()), e.members(v)); err != nil {
 			return err
 		}
 		e.buf = appendVarint(append(e.buf, tagObjectEnd), uint32(v.Len()))
 	case *Map:
-		e.object(tagMap)
+		if err := e.composite(tagMap, v.Len()); err != nil {
+			return err
+		}
 		for k, x := range v.All() {
 			if err := cmp.Or(e.any(k), e.any(x)); err != nil {
 				return err
@@ -679,7 +711,9 @@ func (e *encodeState) own(v any) error {
 		}
 		e.buf = appendVarint(append(e.buf, tagMapEnd), uint32(2*v.Len()))
 	case *Set:
-		e.object(tagSet)
+		if err := e.composite(tagSet, v.Len()); err != nil {
+			return err
+		}
 		for x := range v.All() {
 			if err := e.any(x); err != nil {
 				return err
@@ -723,6 +757,7 @@ var (
 	marshalerType     = reflect.TypeFor[Marshaler]()
 	textMarshalerType = reflect.TypeFor[encoding.TextMarshaler]()
 	errorType         = reflect.TypeFor[error]()
+	bytesType         = reflect.TypeFor[[]byte]()
 	errorPointer      = reflect.TypeFor[*Error]()
 )
 
@@ -939,7 +974,9 @@ func encodeMap(e *encodeState, p *plan, v reflect.Value) error {
 		list = append(list, member{name, it.Value()})
 	}
 	slices.SortFunc(list, func(a, b member) int { return compareKeys(a.name, b.name) })
-	e.object(tagObject)
+	if err := e.composite(tagObject, len(list)); err != nil {
+		return err
+	}
 	for i, m := range list {
 		if i > 0 && m.name == list[i-1].name {
 			return &UnsupportedValueError{p.typ, "two keys with the text " + strconv.Quote(m.name)}
@@ -1012,7 +1049,9 @@ func encodeArray(e *encodeState, p *plan, v reflect.Value) error {
 
 func (e *encodeState) elements(p *plan, v reflect.Value, slot int) error {
 	n := v.Len()
-	e.array(n)
+	if err := e.array(n); err != nil {
+		return err
+	}
 	for i := range n {
 		if err := p.elem.encode(e, p.elem, v.Index(i)); err != nil {
 			return inElement(err, i)

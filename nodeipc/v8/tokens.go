@@ -22,6 +22,11 @@ const (
 	PartFlags                 // of a RegExp, the end of it; Note is the flags
 )
 
+var partNames = [...]string{"header", "value", "begin", "end", "reference", "hole", "count", "host", "view", "field", "flags"}
+
+// String is the name of the part, without Part.
+func (p Part) String() string { return partNames[p] }
+
 // A Token is a part of a payload, for those who look at its bytes.
 type Token struct {
 	Part        Part
