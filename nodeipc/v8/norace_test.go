@@ -1,0 +1,5 @@
+//go:build !race
+
+package v8
+
+const raceEnabled = false
