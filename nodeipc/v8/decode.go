@@ -51,6 +51,9 @@ func (d *Decoder) depth() int {
 	return defaultReadDepth
 }
 
+// levels is how many levels decoding may go down. It counts some of them twice, and others again where references lead.
+func levels(d *Decoder) int { return 2 * d.depth() }
+
 // budget is what one Decode has used, with the calls of Value.Decode from inside it.
 type budget struct{ allocated, again int64 }
 
@@ -85,7 +88,7 @@ func (d *Decoder) decode(v Value, dst any) error {
 	s := decodeStates.Get().(*decodeState)
 	defer s.free()
 	s.walker, s.Decoder, s.doc, s.whole = v.walker(), d, v.doc, v
-	s.walker.depth = d.depth() - int(v.depth)
+	s.walker.depth = levels(d) - int(v.depth)
 	if s.budget = v.budget; s.budget == nil {
 		s.own = budget{}
 		s.budget = &s.own
@@ -170,7 +173,15 @@ func (d *decodeState) skip(t byte, at int) {
 		d.next--
 	}
 	d.pos = at
+	d.pass()
+}
+
+// pass goes behind the next value. That it is not too deep has been seen when the payload was checked.
+func (d *decodeState) pass() {
+	left := d.walker.depth
+	d.walker.depth = maxData
 	d.value()
+	d.walker.depth = left
 }
 
 // place is where reading goes on after a reference.
@@ -551,7 +562,7 @@ func (d *decodeState) array(t byte, at int) (any, error) {
 		for i := range list {
 			list[i] = Hole{}
 		}
-		return x, d.elements(t, n, func(i int) (err error) {
+		return x, d.elements(t, uint32(n), func(i uint32) (err error) {
 			list[i], err = d.any()
 			return err
 		}, nil)
@@ -577,7 +588,7 @@ func (d *decodeState) arrayEnd(end byte) {
 
 // elements calls element before each element of an array of n, in the order of the payload, and member, which may be nil,
 // with the key of each other member. They read the value.
-func (d *decodeState) elements(t byte, n int, element func(i int) error, member func(key []byte) error) error {
+func (d *decodeState) elements(t byte, n uint32, element func(i uint32) error, member func(key []byte) error) error {
 	end := byte(tagSparseEnd)
 	if t == tagDense {
 		end = tagDenseEnd
@@ -593,11 +604,11 @@ func (d *decodeState) elements(t byte, n int, element func(i int) error, member 
 	for !d.ends(end) {
 		key := d.key()
 		if i, ok := arrayIndex(string(key)); ok {
-			if err := element(int(i)); err != nil {
-				return inElement(err, int(i))
+			if err := element(i); err != nil {
+				return inElement(err, i)
 			}
 		} else if member == nil {
-			d.value()
+			d.pass()
 		} else if err := member(key); err != nil {
 			return err
 		}
@@ -609,12 +620,12 @@ func (d *decodeState) elements(t byte, n int, element func(i int) error, member 
 
 func (d *decodeState) sparse(t byte, s *Sparse) error {
 	sorted := true
-	err := d.elements(t, int(d.uint()), func(i int) error {
+	err := d.elements(t, d.uint(), func(i uint32) error {
 		x, err := d.any()
-		if n := len(s.Elements); n > 0 && int(s.Elements[n-1].Index) > i {
+		if n := len(s.Elements); n > 0 && s.Elements[n-1].Index > i {
 			sorted = false
 		}
-		s.Elements = append(s.Elements, Element{uint32(i), x})
+		s.Elements = append(s.Elements, Element{i, x})
 		return cmp.Or(err, d.alloc(32))
 	}, func(key []byte) error {
 		name := string(key)

@@ -53,7 +53,7 @@
 //
 // The bytes of the two differ in one place, and do not tell which they are: say so with Encoder.Layout and Decoder.Layout.
 // Nor do they tell who reads them. Encoder.Node is the oldest Node that may; what that cannot read is written otherwise, or is
-// an error. On a channel with a peer of unknown version it should be 12. One thing is not checked: the source of a RegExp.
+// an error. On a channel with a peer of unknown version it should be 12.
 //
 // # Hostile input
 //

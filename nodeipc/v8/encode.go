@@ -295,7 +295,7 @@ func (e *encodeState) sliceAny(list []any) error {
 		if _, hole := x.(Hole); hole {
 			e.buf = append(e.buf, tagHole)
 		} else if err := e.any(x); err != nil {
-			return inElement(err, i)
+			return inElement(err, uint32(i))
 		}
 	}
 	e.arrayEnd(len(list), slot)

@@ -68,6 +68,9 @@ func FuzzDecode(f *testing.F) {
 
 		// The value by itself, and its members.
 		alone, err := parsed.Append(nil)
+		if noRegExp(err) {
+			return
+		}
 		require.NoError(t, err)
 		require.Equal(t, tell(x), retold(t, d, alone))
 		var y any
@@ -96,6 +99,9 @@ func FuzzDecode(f *testing.F) {
 
 		// Written and read again.
 		written, err := e.Append(nil, x)
+		if noRegExp(err) {
+			return
+		}
 		require.NoError(t, err)
 		require.Equal(t, tell(x), retold(t, d, written))
 		embedded, err := e.Append(nil, []any{x, parsed})
@@ -120,6 +126,12 @@ func FuzzDecode(f *testing.F) {
 			require.NoError(t, d.Decode(first, &again))
 		}
 	})
+}
+
+// noRegExp tells whether err is about a regular expression that does not parse; such are read, but not written.
+func noRegExp(err error) bool {
+	var value *UnsupportedValueError
+	return errors.As(err, &value) && value.Type == regExpType
 }
 
 func retold(t *testing.T, d *Decoder, data []byte) any {

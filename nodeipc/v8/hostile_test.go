@@ -32,6 +32,8 @@ func payload(parts ...any) []byte {
 			b = append(b, unhexed(p)...)
 		case int:
 			b = appendVarint(b, uint32(p))
+		case uint32:
+			b = appendVarint(b, p)
 		case []byte:
 			b = append(b, p...)
 		}
@@ -45,7 +47,7 @@ func repeat(hex string, n int) []byte { return bytes.Repeat(unhexed(hex), n) }
 func TestLengths(t *testing.T) {
 	testkit.CheckLeaks(t)
 	for _, c := range []string{"22", "63", "53", "5a", "7a", "42", "7e", "41", "61", "5c0a"} {
-		for _, n := range []int{1000, math.MaxInt32 - 1, math.MaxUint32 - 1, math.MaxUint32} {
+		for _, n := range []uint32{1000, math.MaxInt32 - 1, math.MaxUint32 - 1, math.MaxUint32} {
 			p := payload(c, n, n)
 			var x any
 			var err error
@@ -175,6 +177,15 @@ func TestReferenceBombs(t *testing.T) {
 	var s self
 	require.NoError(t, Unmarshal(cycle, &s))
 	require.Same(t, &s, s.A)
+
+	// What is passed over may be deeper than what is left for following references.
+	type wrapped struct{ A map[string]wrapped }
+	for depth := range 30 {
+		p := payload("6f"+"220141"+"6f2201785e007b01"+"22015a", deep(depth, "4101", "30", "240001")[2:], "7b02")
+		require.ErrorIs(t, (&Decoder{MaxDepth: 40}).Decode(p, new(wrapped)), ErrDepth)
+		p = payload("6f"+"22015a", deep(depth, "4101", "30", "240001")[2:], "220141"+"6f2201785e007b01"+"7b02")
+		require.ErrorIs(t, (&Decoder{MaxDepth: 40}).Decode(p, new(wrapped)), ErrDepth)
+	}
 
 	type sliced struct{ A, B []sliced }
 	var sl sliced

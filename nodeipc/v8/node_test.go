@@ -3,6 +3,7 @@ package v8
 import (
 	"encoding/hex"
 	"encoding/json"
+	"sort"
 	"strings"
 	"testing"
 
@@ -68,4 +69,42 @@ func (n *node) encode(expression string) (payload []byte, value any) {
 	}
 	require.NoError(n.t, json.Unmarshal([]byte(answers[0]), &answer), "%s: %s", expression, answers[0])
 	return unhex(n.t, answer.Hex), answer.Value
+}
+
+// What is as deep as Encoder allows is not too deep for any Node.
+func TestDepthForNode(t *testing.T) {
+	testkit.CheckLeaks(t)
+	js := startNode(t)
+	for name, wrap := range map[string]func(any) any{
+		"object":  func(v any) any { return m{"a": v} },
+		"array":   func(v any) any { return []any{v} },
+		"sparse":  func(v any) any { return &Sparse{Length: 1, Elements: []Element{{0, v}}} },
+		"Map":     func(v any) any { return new(Map).Set(1, v) },
+		"Map key": func(v any) any { return new(Map).Set(v, 1) },
+		"Set":     func(v any) any { return new(Set).Add(v) },
+		"Error":   func(v any) any { return &Error{Name: "Error", Cause: v} },
+		"pointer": func(v any) any { return &struct{ V any }{v} },
+	} {
+		values := []any{nil}
+		for range defaultWriteDepth + 1 {
+			values = append(values, wrap(values[len(values)-1]))
+		}
+		var payload []byte
+		levels := sort.Search(len(values), func(n int) bool {
+			next, err := (&Encoder{Layout: Channel}).Append(nil, values[n])
+			if err == nil {
+				payload = next
+				return false
+			}
+			require.ErrorIs(t, err, ErrDepth)
+			return true
+		}) - 1
+		require.Equal(t, defaultWriteDepth, levels, name)
+		_, refused := js.decode(Channel, payload)
+		if name == "Error" && js.major < 16 {
+			require.NotEmpty(t, refused)
+			continue
+		}
+		require.Empty(t, refused, name)
+	}
 }

@@ -496,13 +496,13 @@ func (w *walker) view(buffer object) (object, error) {
 		return o, err
 	}
 	data, resizable := w.bufferAt(int(buffer.at))
-	if v.flags&viewResizable != 0 != resizable || v.flags&viewTracks != 0 && !resizable || v.offset > len(data) || v.length > len(data)-v.offset ||
-		v.offset%v.typ.Size() != 0 || v.length%v.typ.Size() != 0 {
+	if v.flags&viewResizable != 0 != resizable || v.flags&viewTracks != 0 && !resizable || uint64(v.offset)+uint64(v.length) > uint64(len(data)) ||
+		v.offset%uint32(v.typ.Size()) != 0 || v.length%uint32(v.typ.Size()) != 0 {
 		return o, syntaxErr(at, "view that does not fit its ArrayBuffer")
 	}
 	w.views = append(w.views, viewAt{uint32(at), buffer.at})
 	if w.visit != nil {
-		err = w.token(PartView, at, int(o.id), uint32(v.length), v.typ.String())
+		err = w.token(PartView, at, int(o.id), v.length, v.typ.String())
 	}
 	return o, err
 }
@@ -514,7 +514,7 @@ const (
 
 type viewHead struct {
 	typ            ViewType
-	offset, length int
+	offset, length uint32
 	flags          uint32
 }
 
@@ -537,7 +537,7 @@ func (w *walker) viewHead() (v viewHead, err error) {
 	if err == nil && w.version >= 14 {
 		v.flags, err = w.varint()
 	}
-	v.typ, v.offset, v.length = ViewType(typ), int(offset), int(length)
+	v.typ, v.offset, v.length = ViewType(typ), offset, length
 	return v, err
 }
 

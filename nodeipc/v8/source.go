@@ -145,21 +145,25 @@ func encodePointer(e *encodeState, p *plan, v reflect.Value) error {
 		e.buf = append(e.buf, tagNull)
 		return nil
 	}
-	if err := e.deeper(); err != nil {
+	switch t := p.elem.typ; t.Kind() {
+	case reflect.Pointer, reflect.Interface: // may lead round in a circle
+		if err := e.deeper(); err != nil {
+			return err
+		}
+		err := p.elem.encode(e, p.elem, v.Elem())
+		e.depth++
 		return err
-	}
-	t := p.elem.typ
-	if k := t.Kind(); t.Size() > 0 && (k == reflect.Struct && t != bigType && t != valueType && t != undefinedType || k == reflect.Array || t == dateType) {
+	case reflect.Struct, reflect.Array, reflect.Float64:
+		if t.Size() == 0 || t == bigType || t == valueType || t.Kind() == reflect.Float64 && t != dateType {
+			break
+		}
 		done, slot, err := e.shared(identityKey{v.UnsafePointer(), 0, p.typ})
 		if done || err != nil {
-			e.depth++
 			return err
 		}
 		defer e.done(slot)
 	}
-	err := p.elem.encode(e, p.elem, v.Elem())
-	e.depth++
-	return err
+	return p.elem.encode(e, p.elem, v.Elem())
 }
 
 func encodeStruct(e *encodeState, p *plan, v reflect.Value) error {
@@ -308,7 +312,7 @@ func (e *encodeState) elements(p *plan, v reflect.Value, slot int) error {
 	}
 	for i := range n {
 		if err := p.elem.encode(e, p.elem, v.Index(i)); err != nil {
-			return inElement(err, i)
+			return inElement(err, uint32(i))
 		}
 	}
 	e.arrayEnd(n, slot)

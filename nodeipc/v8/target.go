@@ -265,8 +265,8 @@ func inside(err error, where func() string) error {
 	return err
 }
 
-func inElement(err error, i int) error {
-	return inside(err, func() string { return "[" + strconv.Itoa(i) + "]" })
+func inElement(err error, i uint32) error {
+	return inside(err, func() string { return "[" + decimal(i) + "]" })
 }
 
 func inMember(err error, name string) error {
@@ -302,14 +302,14 @@ func (d *decodeState) charge(v Value) error {
 // rawValue makes a Value of the next value, or of the one with the tag t at an offset.
 func (d *decodeState) rawValue(t byte, at int) Value {
 	v := Value{data: d.data, doc: d.doc, at: at, id: d.next, version: d.version, cut: d.whole.cut, flagged: d.whole.flagged, layout: d.walker.layout,
-		depth: int32(d.Decoder.depth() - d.walker.depth)}
+		depth: int32(levels(d.Decoder) - d.walker.depth)}
 	if t != 0 && isObject(t) {
 		v.id--
 	}
 	if t != 0 {
 		d.skip(t, at)
 	} else {
-		d.value()
+		d.pass()
 	}
 	v.end = d.pos
 	return v
@@ -528,7 +528,7 @@ func decodeStruct(d *decodeState, p *plan, t byte, at int, v reflect.Value) erro
 	for !d.ends(tagObjectEnd) {
 		f := p.fields.find(d.key())
 		if f == nil {
-			d.value()
+			d.pass()
 			continue
 		}
 		target, ok := fieldOf(v, f.index)
@@ -679,7 +679,7 @@ func decodeSlice(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 			v.SetLen(i + 1)
 			v.Index(i).SetZero()
 			if err := d.into(p.elem, v.Index(i)); err != nil {
-				return inElement(err, i)
+				return inElement(err, uint32(i))
 			}
 			if err := d.alloc(2 * size); err != nil {
 				return err
@@ -694,7 +694,7 @@ func decodeSlice(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 	length := n
 	if odd, ok := d.doc.oddAt(at); ok {
 		if length = int(odd.length); odd.long {
-			return &TypeError{Value: "Array of length " + strconv.Itoa(length) + " with few elements", Type: p.typ, Offset: at}
+			return &TypeError{Value: "Array of length " + decimal(odd.length) + " with few elements", Type: p.typ, Offset: at}
 		}
 	}
 	if v.Cap() < length || v.IsNil() || d.doc != nil {
@@ -712,13 +712,13 @@ func decodeSlice(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 
 // fill decodes the elements of an array of n into v, a slice or array; what does not fit is left out.
 func (d *decodeState) fill(p *plan, t byte, n int, v reflect.Value) error {
-	length := v.Len()
-	return d.elements(t, n, func(i int) error {
+	length := uint32(v.Len())
+	return d.elements(t, uint32(n), func(i uint32) error {
 		if i >= length {
-			d.value()
+			d.pass()
 			return nil
 		}
-		return d.into(p.elem, v.Index(i))
+		return d.into(p.elem, v.Index(int(i)))
 	}, nil)
 }
 

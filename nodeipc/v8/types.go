@@ -42,8 +42,9 @@ func clipDate(ms float64) Date {
 	return Date(math.Trunc(ms) + 0) // no -0
 }
 
-// A RegExp is a regular expression, in JavaScript's syntax. Source must be one that JavaScript takes: a Node that reads
-// another one throws. Flags are any of "dgimsuvy", each at most once, not both u and v.
+// A RegExp is a regular expression, in JavaScript's syntax. Flags are any of "dgimsuvy", each at most once, not both u and v.
+// As a Node that reads a source that does not parse throws, only what is sure to parse is written; that is all but some rare
+// or new forms. What is read is not parsed.
 type RegExp struct{ Source, Flags string }
 
 // An Error is an Error object. Name is one of Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError,

@@ -230,6 +230,9 @@ func (e *encodeState) regExp(r *RegExp) error {
 	if !validFlags(bits) || bits&256 != 0 && e.node < 20 || bits&128 != 0 && e.node < 16 {
 		return &UnsupportedValueError{regExpType, "flags " + strconv.Quote(r.Flags) + ", which Node " + strconv.Itoa(e.node) + " does not have"}
 	}
+	if !validRegExp(r.Source, bits&16 != 0, bits&256 != 0) {
+		return &UnsupportedValueError{regExpType, "source that is not known to parse: " + strconv.Quote(r.Source[:min(len(r.Source), longPath)])}
+	}
 	e.object(tagRegExp)
 	if err := e.string(r.Source); err != nil {
 		return err
@@ -333,15 +336,15 @@ func (e *encodeState) sparse(s *Sparse) error {
 		return err
 	}
 	e.buf = appendVarint(e.buf, s.Length)
-	last := -1
+	next := uint64(0)
 	for _, el := range s.Elements {
-		if int(el.Index) <= last || el.Index >= s.Length {
+		if uint64(el.Index) < next || el.Index >= s.Length {
 			return &UnsupportedValueError{reflect.TypeFor[Sparse](), "elements must ascend, and be below the length"}
 		}
-		last = int(el.Index)
+		next = uint64(el.Index) + 1
 		e.float(float64(el.Index))
 		if err := e.any(el.Value); err != nil {
-			return inElement(err, last)
+			return inElement(err, el.Index)
 		}
 	}
 	n := len(s.Elements)
