@@ -7,9 +7,9 @@
 //   e  the bytes are a JavaScript expression: what is written on a channel for its value, as hex, and the value
 // Pairs of a question and its length may come together; answers keep their order.
 //
-// A value is told as JSON: t is its type; numbers, and milliseconds of dates, are text (-0 and NaN too); strings that are
-// not UTF-16 are hex; objects have an id, in the order in which they are met, and t is ref where one comes again: all but
-// dates, empty arrays and empty Buffers, which are plain values in Go. Views are told without their buffer.
+// A value is told as JSON: t is its type; numbers, and milliseconds of dates, are text (-0 and NaN too); strings that
+// are not UTF-16 are hex; objects have an id, in the order in which they are met, and t is ref where one comes again:
+// all but dates, empty arrays and empty Buffers, which are plain values in Go. Views are told without their buffer.
 const v8 = require('v8');
 const { types } = require('util');
 
@@ -67,7 +67,9 @@ function tell(value, ids) {
   if (value === null) return { t: 'null' };
   if (types.isDate(value)) return { t: 'date', v: number(value.getTime()) };
   if (Buffer.isBuffer(value) && value.length === 0) return { t: 'view', kind: 'Buffer', hex: '' };
-  if (Array.isArray(value) && value.length === 0 && Object.keys(value).length === 0) return { t: 'array', length: 0, props: [] };
+  if (Array.isArray(value) && value.length === 0 && Object.keys(value).length === 0) {
+    return { t: 'array', length: 0, props: [] };
+  }
   if (ids.has(value)) return { t: 'ref', id: ids.get(value) };
   const id = ids.size;
   ids.set(value, id);

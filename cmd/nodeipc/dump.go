@@ -34,17 +34,20 @@ func runDump(s *streams, args []string) error {
 	f := dump.flags(s)
 	f.StringVar(&o.input, "input", "auto", "how the bytes come: raw, hex, base64, or auto")
 	f.StringVar(&o.layout, "layout", "auto", "what host objects look like: channel, serialize (of v8.serialize), or auto")
-	f.StringVar(&o.frames, "frames", "auto", "whether each payload has its length before it, as on a channel: yes, no, or auto")
-	f.BoolVar(&o.json, "json", false, "print JSON, one line for each payload; what JSON does not have is an object whose member begins with $:\n"+
-		"$undefined $hole $number $bigint $date $regexp $map $set $error $boxed $arraybuffer $buffer $view $sparse, bytes in base64;\n"+
-		"{$id: 1, $value: …} is an object that {$ref: 1} elsewhere refers to; $ before names of members is doubled")
+	f.StringVar(&o.frames, "frames", "auto", "whether payloads have their length before them, as on a channel: yes, no, or auto")
+	f.BoolVar(&o.json, "json", false, "print JSON, a line for each payload; what JSON does not have is {$kind: …}, where kind is\n"+
+		"undefined hole number bigint date regexp map set error boxed arraybuffer buffer view sparse,\n"+
+		"or members, for those of an array that are not elements; bytes are in base64;\n"+
+		"{$id: 1, $value: …} is an object that {$ref: 1} refers to; a $ at the beginning of a name is doubled")
 	f.BoolVar(&o.whole, "whole", false, "print long strings and bytes whole")
 	f.Int64Var(&o.limit, "limit", 256<<20, "refuse input longer than this many `bytes`")
 	if err := dump.parse(f, args, 1); err != nil {
 		return err
 	}
 	for _, c := range []struct{ flag, value, allowed string }{
-		{"input", o.input, "auto raw hex base64"}, {"layout", o.layout, "auto channel serialize"}, {"frames", o.frames, "auto yes no"},
+		{"input", o.input, "auto raw hex base64"},
+		{"layout", o.layout, "auto channel serialize"},
+		{"frames", o.frames, "auto yes no"},
 	} {
 		if !contains(strings.Fields(c.allowed), c.value) {
 			fmt.Fprintf(s.err, "nodeipc: dump: -%s is one of %s\n", c.flag, strings.ReplaceAll(c.allowed, " ", ", "))
@@ -87,7 +90,8 @@ func contains(list []string, s string) bool {
 func looksRaw(data []byte) bool { return len(data) > 0 && data[0] == 0xff || looksFramed(data) }
 
 func looksFramed(data []byte) bool {
-	return len(data) > 4 && data[0] != 0xff && data[4] == 0xff && uint64(binary.BigEndian.Uint32(data)) <= uint64(len(data)-4)
+	return len(data) > 4 && data[0] != 0xff && data[4] == 0xff &&
+		uint64(binary.BigEndian.Uint32(data)) <= uint64(len(data)-4)
 }
 
 // decode turns the input into bytes.
@@ -102,7 +106,9 @@ func (o *dumpOptions) decode(data []byte) ([]byte, error) {
 			return b, err
 		}
 	}
-	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+	for _, e := range []*base64.Encoding{
+		base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding,
+	} {
 		b := make([]byte, e.DecodedLen(len(text)))
 		if n, err := e.Decode(b, text); err == nil {
 			return b[:n], nil
@@ -155,8 +161,8 @@ func (o *dumpOptions) payload(out *bufio.Writer, data []byte, framed bool) error
 	return printTree(out, data, l, o.whole)
 }
 
-// guess finds the layout: the one in which the payload is whole, and then the one in which nothing is left over; or the one
-// in which more can be read.
+// guess finds the layout: the one in which the payload is whole, and then the one in which nothing is left over; or the
+// one in which more can be read.
 func guess(data []byte, framed bool) v8.Layout {
 	channel, channelErr := extent(data, v8.Channel)
 	serialize, serializeErr := extent(data, v8.V8Serialize)

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// quote shows a string of the peer as JSON, and what a terminal would obey, or an eye not see, as escapes. Package v8 keeps
-// unpaired surrogates as three bytes.
+// quote shows a string of the peer as JSON, and what a terminal would obey, or an eye not see, as escapes. Package v8
+// keeps unpaired surrogates as three bytes.
 func quote(s string) string {
 	b := append(make([]byte, 0, len(s)+2), '"')
 	for i := 0; i < len(s); {

@@ -10,25 +10,25 @@ import (
 	"sync"
 )
 
-// Unmarshal decodes what v8.serialize of Node, or Marshal, wrote into what v points to. What it stores shares nothing with
-// data.
+// Unmarshal decodes what v8.serialize of Node, or Marshal, wrote into what v points to. What it stores shares nothing
+// with data.
 func Unmarshal(data []byte, v any) error { return (&Decoder{Copy: true}).Decode(data, v) }
 
 // An Unmarshaler decodes itself. UnmarshalV8 may keep v only if it knows that the payload will not change.
 type Unmarshaler interface{ UnmarshalV8(v Value) error }
 
-// A Decoder holds options of decoding. The zero value is ready. Decoding does not change it: it may be used again, and from
-// several goroutines.
+// A Decoder holds options of decoding. The zero value is ready. Decoding does not change it: it may be used again, and
+// from several goroutines.
 type Decoder struct {
 	Layout Layout
 	// MaxDepth is how many levels a value may have, 10000 when it is 0.
 	MaxDepth int
-	// MaxAlloc is how many bytes one Decode may allocate, counted roughly. When it is 0, the size of the input bounds that:
-	// each part of it is decoded once, and again where a reference leads to it and no pointer, map or slice can be shared;
-	// what is decoded again may be 16 times the payload and 1 MiB.
+	// MaxAlloc is how many bytes one Decode may allocate, counted roughly. When it is 0, the size of the input bounds
+	// that: each part of it is decoded once, and again where a reference leads to it and no pointer, map or slice can
+	// be shared; what is decoded again may be 16 times the payload and 1 MiB.
 	MaxAlloc int64
-	// Copy makes Buffers, ArrayBuffers and views copies. Without it they are parts of the payload: it must not change as
-	// long as they are in use, and stays in memory.
+	// Copy makes Buffers, ArrayBuffers and views copies. Without it they are parts of the payload: it must not change
+	// as long as they are in use, and stays in memory.
 	Copy bool
 	// Ordered makes objects that are decoded into an any *Object, in the order of the payload; without it they are
 	// map[string]any.
@@ -211,8 +211,8 @@ func (d *decodeState) back(p place) error {
 	return nil
 }
 
-// met is what the object at an offset, whose tag was read, has been decoded as already. That is so where a reference leads
-// back to what was passed over, or to what is around the value that is decoded.
+// met is what the object at an offset, whose tag was read, has been decoded as already. That is so where a reference
+// leads back to what was passed over, or to what is around the value that is decoded.
 func (d *decodeState) met(t byte, at int, typ reflect.Type) (any, bool) {
 	if d.jumps == 0 || !isObject(t) || isBuffer(t) {
 		return nil, false
@@ -586,8 +586,8 @@ func (d *decodeState) arrayEnd(end byte) {
 	d.uint()
 }
 
-// elements calls element before each element of an array of n, in the order of the payload, and member, which may be nil,
-// with the key of each other member. They read the value.
+// elements calls element before each element of an array of n, in the order of the payload, and member, which may be
+// nil, with the key of each other member. They read the value.
 func (d *decodeState) elements(t byte, n uint32, element func(i uint32) error, member func(key []byte) error) error {
 	end := byte(tagSparseEnd)
 	if t == tagDense {

@@ -270,7 +270,8 @@ func TestKeepsWhatItMay(t *testing.T) {
 
 func TestStructTags(t *testing.T) {
 	testkit.CheckLeaks(t)
-	// As encoding/json has it, but for the name of the tag: a struct with json tags alone has the members that it gives it.
+	// As encoding/json has it, but for the name of the tag: a struct with json tags alone has the members that it gives
+	// it.
 	type Deep struct{ A, B, C int }
 	type Other struct{ C, D int }
 	type Tagged struct {

@@ -16,22 +16,22 @@ func Marshal(v any) ([]byte, error) { return new(Encoder).Append(nil, v) }
 // A Marshaler gives another value to be written in its place.
 type Marshaler interface{ MarshalV8() (any, error) }
 
-// An Encoder holds options of encoding. The zero value is ready. Encoding does not change it: it may be used again, and from
-// several goroutines.
+// An Encoder holds options of encoding. The zero value is ready. Encoding does not change it: it may be used again, and
+// from several goroutines.
 type Encoder struct {
 	Layout Layout
-	// Node is the oldest major version of Node that may read what is written, 12 to 26; 0 means 20. What it cannot read is
-	// written so that it can, or is an error, because a Node that cannot read a message of its channel dies:
+	// Node is the oldest major version of Node that may read what is written, 12 to 26; 0 means 20. What it cannot read
+	// is written so that it can, or is an error, because a Node that cannot read a message of its channel dies:
 	//
 	//   - before 24: a Float16Array is an error
 	//   - before 22: an Error whose cause leads back to it is an error
 	//   - before 20: a resizable ArrayBuffer is written as a plain one; the flag v of a RegExp is an error
-	//   - before 18: its reader counts the references of a payload wrongly once an Error has come. No reference is written to
-	//     what comes after the first Error: shared values are written again, a cycle is an error
+	//   - before 18: its reader counts the references of a payload wrongly once an Error has come. No reference is
+	//     written to what comes after the first Error: shared values are written again, a cycle is an error
 	//   - before 16: the cause of an Error is left out; BigInt64Array, BigUint64Array and the flag d are errors
 	Node int
-	// MaxDepth is how many levels a value may have. 0 means 1000: Node's reader has its stack for the levels, and with the
-	// default stack the least that one of the versions takes was seen to be 1540 (Node 24, sparse arrays).
+	// MaxDepth is how many levels a value may have. 0 means 1000: Node's reader has its stack for the levels, and with
+	// the default stack the least that one of the versions takes was seen to be 1540 (Node 24, sparse arrays).
 	MaxDepth int
 }
 
@@ -128,8 +128,8 @@ func (e *encodeState) object(tag byte) {
 	e.next++
 }
 
-// shared looks for an object that was written before. If it can be referred to, that is done. Otherwise the object is about
-// to be written, and its identity the one at slot.
+// shared looks for an object that was written before. If it can be referred to, that is done. Otherwise the object is
+// about to be written, and its identity the one at slot.
 func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 	slot = e.find(k)
 	if slot < 0 {
@@ -140,7 +140,8 @@ func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 	o := &e.objects[slot]
 	switch {
 	case o.open && k.typ == errorPointer && e.node < 22:
-		return false, 0, &UnsupportedValueError{k.typ, "a cause that leads back to its Error, which Node before 22 cannot read (Encoder.Node)"}
+		const msg = "a cause that leads back to its Error, which Node before 22 cannot read (Encoder.Node)"
+		return false, 0, &UnsupportedValueError{k.typ, msg}
 	case e.node >= 18 || o.id < e.firstError:
 		e.buf = appendVarint(append(e.buf, tagReference), o.id)
 		return true, slot, nil

@@ -17,8 +17,8 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
-// encodeRows are Go values, what is written for them, and, where Node writes something else for the same value, why. The
-// bytes are those of Node 12 to 16, whose version is 13 too.
+// encodeRows are Go values, what is written for them, and, where Node writes something else for the same value, why.
+// The bytes are those of Node 12 to 16, whose version is 13 too.
 var encodeRows = []struct {
 	name  string
 	value any

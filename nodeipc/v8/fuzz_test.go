@@ -39,8 +39,8 @@ type everything struct {
 	Inner
 }
 
-// FuzzDecode decodes anything: without a panic, with memory in proportion, the same by all ways; and what has been decoded
-// is written so that it decodes to the same.
+// FuzzDecode decodes anything: without a panic, with memory in proportion, the same by all ways; and what has been
+// decoded is written so that it decodes to the same.
 func FuzzDecode(f *testing.F) {
 	for _, p := range payloads(f) {
 		f.Add(p, false)

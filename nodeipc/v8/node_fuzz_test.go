@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fuzzLong is the length of payloads beyond which Node may have no stack for their levels, and questions might not fit into
-// the pipes.
+// fuzzLong is the length of payloads beyond which Node may have no stack for their levels, and questions might not fit
+// into the pipes.
 const fuzzLong = 1500
 
 // FuzzDecodeNode requires that we take what Node takes, with the same value.

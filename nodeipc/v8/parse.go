@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Layout says how a host object is written, which the bytes do not tell: Buffers, typed arrays and what else Node adds to
-// V8's format.
+// Layout says how a host object is written, which the bytes do not tell: Buffers, typed arrays and what else Node adds
+// to V8's format.
 type Layout int
 
 const (
@@ -23,8 +23,8 @@ const (
 	defaultReadDepth = 10000
 )
 
-// A walker reads a payload from tag to tag. It follows V8's ValueDeserializer (src/objects/value-serializer.cc) in what it
-// takes, as Node 20 and later have it.
+// A walker reads a payload from tag to tag. It follows V8's ValueDeserializer (src/objects/value-serializer.cc) in what
+// it takes, as Node 20 and later have it.
 type walker struct {
 	data    []byte
 	pos     int
@@ -50,8 +50,8 @@ type walker struct {
 	named     bool                    // a key comes
 }
 
-// object is where an id leads to: the tag of an object, and its own id. Its own id is another one when the id is that of a
-// host object that stands for the one inside it.
+// object is where an id leads to: the tag of an object, and its own id. Its own id is another one when the id is that
+// of a host object that stands for the one inside it.
 type object struct{ at, id uint32 }
 
 const pending = math.MaxUint32 // the offset of an object that cannot be referred to yet
@@ -59,8 +59,8 @@ const pending = math.MaxUint32 // the offset of an object that cannot be referre
 // viewAt is a native view, by its tag, and the ArrayBuffer that it is of.
 type viewAt struct{ at, buffer uint32 }
 
-// oddArray is an array that a slice does not hold as it is: with members that are not its elements, or elements beyond its
-// length, or much longer than what is in it.
+// oddArray is an array that a slice does not hold as it is: with members that are not its elements, or elements beyond
+// its length, or much longer than what is in it.
 type oddArray struct {
 	at     uint32
 	length uint32 // which the members may have raised
@@ -83,8 +83,8 @@ var (
 
 // free returns w to the pool, with memory that is not out of the ordinary.
 func (w *walker) free() {
-	*w = walker{ids: again(w.ids), refs: again(w.refs), views: again(w.views), odd: again(w.odd), keys: again(w.keys), holes: again(w.holes),
-		text: again(w.text), text2: again(w.text2)}
+	*w = walker{ids: again(w.ids), refs: again(w.refs), views: again(w.views), odd: again(w.odd), keys: again(w.keys),
+		holes: again(w.holes), text: again(w.text), text2: again(w.text2)}
 	walkers.Put(w)
 }
 
@@ -496,8 +496,9 @@ func (w *walker) view(buffer object) (object, error) {
 		return o, err
 	}
 	data, resizable := w.bufferAt(int(buffer.at))
-	if v.flags&viewResizable != 0 != resizable || v.flags&viewTracks != 0 && !resizable || uint64(v.offset)+uint64(v.length) > uint64(len(data)) ||
-		v.offset%uint32(v.typ.Size()) != 0 || v.length%uint32(v.typ.Size()) != 0 {
+	size := uint32(v.typ.Size())
+	if v.flags&viewResizable != 0 != resizable || v.flags&viewTracks != 0 && !resizable ||
+		uint64(v.offset)+uint64(v.length) > uint64(len(data)) || v.offset%size != 0 || v.length%size != 0 {
 		return o, syntaxErr(at, "view that does not fit its ArrayBuffer")
 	}
 	w.views = append(w.views, viewAt{uint32(at), buffer.at})

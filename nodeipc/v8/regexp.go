@@ -2,10 +2,10 @@ package v8
 
 import "strings"
 
-// A Node that reads a regular expression which does not parse throws, and dies of it if that was a message of its channel. So
-// none is written that this file does not see to be one, for Node 12 and later: the grammar of ECMAScript with its Annex B,
-// without what came later (modifiers, names that come twice) and without names that are not ASCII. Of Unicode properties it
-// knows the usual ones, of the classes of the flag v only those without sets inside them.
+// A Node that reads a regular expression which does not parse throws, and dies of it if that was a message of its
+// channel. So none is written that this file does not see to be one, for Node 12 and later: the grammar of ECMAScript
+// with its Annex B, without what came later (modifiers, names that come twice) and without names that are not ASCII. Of
+// Unicode properties it knows the usual ones, of the classes of the flag v only those without sets inside them.
 
 const (
 	maxGroups     = 1000 // V8 has room for some ten thousand,
@@ -349,16 +349,19 @@ func (p *regexpParser) unicode() (rune, bool) {
 
 var unicodeProperties = func() map[string]bool {
 	known := map[string]bool{}
-	for name := range strings.FieldsSeq("L LC Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Cs Co Cn " +
+	for name := range strings.FieldsSeq("L LC Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So " +
+		"Z Zs Zl Zp C Cc Cf Cs Co Cn " +
 		"Letter Lowercase_Letter Uppercase_Letter Mark Number Decimal_Number Punctuation Symbol Separator") {
 		known[name], known["gc="+name], known["General_Category="+name] = true, true, true
 	}
-	for name := range strings.FieldsSeq("Latin Greek Cyrillic Han Hiragana Katakana Hangul Arabic Hebrew Devanagari Thai Armenian Georgian Common Inherited") {
+	for name := range strings.FieldsSeq("Latin Greek Cyrillic Han Hiragana Katakana Hangul Arabic Hebrew Devanagari Thai " +
+		"Armenian Georgian Common Inherited") {
 		for prefix := range strings.FieldsSeq("sc= Script= scx= Script_Extensions=") {
 			known[prefix+name] = true
 		}
 	}
-	for name := range strings.FieldsSeq("Any ASCII Assigned Alphabetic Alpha Lowercase Lower Uppercase Upper White_Space space ID_Start ID_Continue " +
+	for name := range strings.FieldsSeq("Any ASCII Assigned Alphabetic Alpha Lowercase Lower Uppercase Upper " +
+		"White_Space space ID_Start ID_Continue " +
 		"Emoji Emoji_Presentation Emoji_Modifier Hex_Digit ASCII_Hex_Digit Ideographic Math") {
 		known[name] = true
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
-// regexpRows are sources by flags. Those that are bad are so for Node too; of the others that we refuse the reason is given.
+// regexpRows are sources by flags. Those that are bad are so for Node too; of the others that we refuse the reason is
+// given.
 var regexpRows = []struct{ flags, good, bad, refused, why string }{
 	{flags: "",
 		good: `|a|a|b|^a$|.*|a+?b*?c??|a{1}b{2,}c{3,4}?|(a)(?:b)(?=c)(?!d)(?<=e)(?<!f)(?<name>g)\k<name>|\b\B|[abc]|[^a-z\d]|[\w-a]|[]|[^]|a{|a{1|a{x}|}|]|\d\D\s\S\w\W` +

@@ -144,14 +144,14 @@ func hooked(t reflect.Type) bool {
 	if t.Kind() != reflect.Pointer {
 		t = reflect.PointerTo(t)
 	}
-	return t.Implements(marshalerType) || t.Implements(unmarshalerType) || t.Implements(textMarshalerType) || t.Implements(textUnmarshalerType) ||
-		t.Implements(errorType)
+	return t.Implements(marshalerType) || t.Implements(unmarshalerType) || t.Implements(errorType) ||
+		t.Implements(textMarshalerType) || t.Implements(textUnmarshalerType)
 }
 
 type decodeFunc = func(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 
-// decoderOf is how a value with its tag read is decoded into a t. raw says that it wants the value with its tag, references
-// not followed.
+// decoderOf is how a value with its tag read is decoded into a t. raw says that it wants the value with its tag,
+// references not followed.
 func decoderOf(t reflect.Type) (decode decodeFunc, raw bool) {
 	switch {
 	case t == valueType:
@@ -301,8 +301,8 @@ func (d *decodeState) charge(v Value) error {
 
 // rawValue makes a Value of the next value, or of the one with the tag t at an offset.
 func (d *decodeState) rawValue(t byte, at int) Value {
-	v := Value{data: d.data, doc: d.doc, at: at, id: d.next, version: d.version, cut: d.whole.cut, flagged: d.whole.flagged, layout: d.walker.layout,
-		depth: int32(levels(d.Decoder) - d.walker.depth)}
+	v := d.whole
+	v.data, v.at, v.id, v.depth = d.data, at, d.next, int32(levels(d.Decoder)-d.walker.depth)
 	if t != 0 && isObject(t) {
 		v.id--
 	}

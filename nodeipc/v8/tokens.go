@@ -12,17 +12,19 @@ const (
 	PartHeader    Part = iota // the version, which is Count
 	PartValue                 // a value without others inside it
 	PartBegin                 // the beginning of one with others inside it; Count is the length of an array
-	PartEnd                   // its end, which RegExps and boxed strings have not; Count is how many members, or values, it had
+	PartEnd                   // its end, which RegExps and boxed strings have not; Count is how many members it had
 	PartReference             // to the object ID
 	PartHole                  // an element that an array does not have
 	PartCount                 // a count of objects, for checks by V8, before a value
 	PartHost                  // the beginning of a host object that stands for the object inside it
-	PartView                  // a native view of the ArrayBuffer, or reference, that came before; Count is its length in bytes, From where it begins
+	PartView                  // a native view of the ArrayBuffer, or reference, before it; From and Count say of which bytes
 	PartField                 // a field of an Error, named by Note; but for the name of its prototype the value follows
 	PartFlags                 // of a RegExp, the end of it; Note is the flags
 )
 
-var partNames = [...]string{"header", "value", "begin", "end", "reference", "hole", "count", "host", "view", "field", "flags"}
+var partNames = [...]string{
+	"header", "value", "begin", "end", "reference", "hole", "count", "host", "view", "field", "flags",
+}
 
 // String is the name of the part, without Part.
 func (p Part) String() string { return partNames[p] }
@@ -43,8 +45,8 @@ type Token struct {
 
 var errStop = errors.New("stop")
 
-// Tokens reads a payload part by part, beginning with its header. The last one comes with the error, if there is one, for
-// what follows it.
+// Tokens reads a payload part by part, beginning with its header. The last one comes with the error, if there is one,
+// for what follows it.
 func Tokens(data []byte, l Layout) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		w := walkers.Get().(*walker)
@@ -76,7 +78,8 @@ func (w *walker) token(part Part, at, id int, count uint32, note string) error {
 	if w.visit == nil {
 		return nil
 	}
-	t := Token{Part: part, Offset: at, End: w.pos, Level: defaultReadDepth - 1 - w.depth, Key: w.named, ID: id, Count: count, Note: note}
+	level := defaultReadDepth - 1 - w.depth
+	t := Token{Part: part, Offset: at, End: w.pos, Level: level, Key: w.named, ID: id, Count: count, Note: note}
 	w.named = false
 	switch part {
 	case PartBegin:

@@ -13,10 +13,12 @@ import (
 // Undefined is JavaScript's undefined.
 type Undefined struct{}
 
-// A Hole is an element that an array does not have, as the second of [1,,3]. Outside of arrays it is written as undefined.
+// A Hole is an element that an array does not have, as the second of [1,,3]. Outside of arrays it is written as
+// undefined.
 type Hole struct{}
 
-// A Date is JavaScript's: milliseconds since 1970 in UTC, a whole number of at most ±8.64e15, or NaN for an invalid one.
+// A Date is JavaScript's: milliseconds since 1970 in UTC, a whole number of at most ±8.64e15, or NaN for an invalid
+// one.
 type Date float64
 
 // DateOf is the Date of t; JavaScript has no more than milliseconds.
@@ -42,9 +44,9 @@ func clipDate(ms float64) Date {
 	return Date(math.Trunc(ms) + 0) // no -0
 }
 
-// A RegExp is a regular expression, in JavaScript's syntax. Flags are any of "dgimsuvy", each at most once, not both u and v.
-// As a Node that reads a source that does not parse throws, only what is sure to parse is written; that is all but some rare
-// or new forms. What is read is not parsed.
+// A RegExp is a regular expression, in JavaScript's syntax. Flags are any of "dgimsuvy", each at most once, not both u
+// and v. As a Node that reads a source that does not parse throws, only what is sure to parse is written; that is all
+// but some rare or new forms. What is read is not parsed.
 type RegExp struct{ Source, Flags string }
 
 // An Error is an Error object. Name is one of Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError,
@@ -107,8 +109,10 @@ const (
 	viewTypes // how many there are
 )
 
-var viewNames = [viewTypes]string{"Int8Array", "Uint8Array", "Uint8ClampedArray", "Int16Array", "Uint16Array", "Int32Array", "Uint32Array",
-	"Float32Array", "Float64Array", "DataView", "Buffer", "BigInt64Array", "BigUint64Array", "Float16Array"}
+var viewNames = [viewTypes]string{
+	"Int8Array", "Uint8Array", "Uint8ClampedArray", "Int16Array", "Uint16Array", "Int32Array", "Uint32Array",
+	"Float32Array", "Float64Array", "DataView", "Buffer", "BigInt64Array", "BigUint64Array", "Float16Array",
+}
 
 var viewSizes = [viewTypes]uint8{1, 1, 1, 2, 2, 4, 4, 4, 8, 1, 1, 8, 8, 2}
 
@@ -131,9 +135,9 @@ func (t ViewType) Size() int {
 	return 1
 }
 
-// A View is a typed array or DataView: elements in little-endian order. []float64 and the like decode from the typed array
-// of their element type; *View is what decodes from any of them. V8's own views of one ArrayBuffer, which Node's serializer
-// does not write, are separate Views here.
+// A View is a typed array or DataView: elements in little-endian order. []float64 and the like decode from the typed
+// array of their element type; *View is what decodes from any of them. V8's own views of one ArrayBuffer, which Node's
+// serializer does not write, are separate Views here.
 type View struct {
 	Type ViewType
 	Data []byte
@@ -157,8 +161,8 @@ func (o *Object) Delete(key string) { o.members.delete(key) }
 // All is the members in order.
 func (o *Object) All() iter.Seq2[string, any] { return o.members.all() }
 
-// A Map is JavaScript's Map: any keys, in order. Numbers, strings and other primitives are found by their value, whatever
-// their Go type; NaN is one key. Pointers, maps and slices are found by identity. The zero value is empty.
+// A Map is JavaScript's Map: any keys, in order. Numbers, strings and other primitives are found by their value,
+// whatever their Go type; NaN is one key. Pointers, maps and slices are found by identity. The zero value is empty.
 type Map struct{ entries table[any] }
 
 func (m *Map) Len() int                 { return m.entries.len() }
@@ -305,8 +309,8 @@ type (
 	}
 )
 
-// lookupKey is a comparable value that is equal for keys that are the same in JavaScript (SameValueZero). Values without
-// identity or equality have none.
+// lookupKey is a comparable value that is equal for keys that are the same in JavaScript (SameValueZero). Values
+// without identity or equality have none.
 func lookupKey(key any) (any, bool) {
 	switch k := key.(type) {
 	case nil, bool, string, Undefined:

@@ -24,8 +24,10 @@ const (
 	KindView // a Buffer, a typed array or a DataView
 )
 
-var kindNames = [...]string{"undefined", "null", "boolean", "number", "bigint", "string", "Object", "Array", "Date", "RegExp", "Map", "Set",
-	"Error", "boxed primitive", "ArrayBuffer", "view"}
+var kindNames = [...]string{
+	"undefined", "null", "boolean", "number", "bigint", "string", "Object", "Array", "Date", "RegExp", "Map", "Set",
+	"Error", "boxed primitive", "ArrayBuffer", "view",
+}
 
 // String is JavaScript's name of the kind.
 func (k Kind) String() string { return kindNames[k] }
@@ -66,9 +68,9 @@ func kindOf(tag byte) Kind {
 	return KindUndefined
 }
 
-// A Value is one value inside a payload, checked but not decoded: for those who look at members before they decode, and, as
-// the type of a struct's field, for what is to be decoded later. It is small, and shares the bytes of the payload, which
-// must not change. The zero Value is undefined.
+// A Value is one value inside a payload, checked but not decoded: for those who look at members before they decode,
+// and, as the type of a struct's field, for what is to be decoded later. It is small, and shares the bytes of the
+// payload, which must not change. The zero Value is undefined.
 type Value struct {
 	data    []byte
 	doc     *doc // nil when there are no references
@@ -192,8 +194,8 @@ func (v Value) Decode(d *Decoder, dst any) error {
 	return d.decode(v, dst)
 }
 
-// Append appends v as a payload of its own, for Parse and Decode with the same layout. It fails if v holds a reference to
-// an object outside itself.
+// Append appends v as a payload of its own, for Parse and Decode with the same layout. It fails if v holds a reference
+// to an object outside itself.
 func (v Value) Append(dst []byte) ([]byte, error) {
 	if v.cut {
 		var x any

@@ -64,9 +64,12 @@ const (
 )
 
 // errorNames are the prototypes by tag; any other is Error.
-var errorNames = map[byte]string{'E': "EvalError", 'R': "RangeError", 'F': "ReferenceError", 'S': "SyntaxError", 'T': "TypeError", 'U': "URIError"}
+var errorNames = map[byte]string{
+	'E': "EvalError", 'R': "RangeError", 'F': "ReferenceError", 'S': "SyntaxError", 'T': "TypeError", 'U': "URIError",
+}
 
-// regExpFlags are the flags in the order of JavaScript, with V8's bits. Bit 64 is V8's own experiment, which Node refuses.
+// regExpFlags are the flags in the order of JavaScript, with V8's bits. Bit 64 is V8's own experiment, which Node
+// refuses.
 var regExpFlags = [...]struct {
 	char byte
 	bit  uint32
@@ -85,8 +88,8 @@ func flagsOf(bits uint32) string {
 const regExpKnown = 1 | 2 | 4 | 8 | 16 | 32 | 128 | 256
 
 // readVarint reads the varint at data[pos:]. Like V8 of Node 18 and later it stops after size+1 bytes (5 for uint32) if
-// more bytes follow, and fails if the data ends before that; bits beyond size bytes are dropped. The position after it is
-// 0 when there is none.
+// more bytes follow, and fails if the data ends before that; bits beyond size bytes are dropped. The position after it
+// is 0 when there is none.
 func readVarint(data []byte, pos, size int) (value uint32, end int) {
 	for i := 0; pos+i < len(data); i++ {
 		b := data[pos+i]
@@ -151,7 +154,8 @@ func appendLatin1(dst, b []byte) []byte {
 	return dst
 }
 
-// appendUTF16 appends two-byte characters as UTF-8; unpaired surrogates as the three bytes that UTF-8 would have for them.
+// appendUTF16 appends two-byte characters as UTF-8; unpaired surrogates as the three bytes that UTF-8 would have for
+// them.
 func appendUTF16(dst, b []byte) []byte {
 	for i := 0; i+1 < len(b); i += 2 {
 		r := rune(binary.LittleEndian.Uint16(b[i:]))
@@ -175,7 +179,8 @@ func appendUTF16(dst, b []byte) []byte {
 	return dst
 }
 
-// appendUTF8 appends UTF-8 with U+FFFD in place of each part that is none, parted as the Encoding Standard (and V8) does.
+// appendUTF8 appends UTF-8 with U+FFFD in place of each part that is none, parted as the Encoding Standard (and V8)
+// does.
 func appendUTF8(dst, b []byte) []byte {
 	for i := 0; i < len(b); {
 		r, size := utf8.DecodeRune(b[i:])

@@ -43,7 +43,7 @@ func appendInt32(dst []byte, i int32) []byte {
 func (e *encodeState) int(n int64) error {
 	f := float64(n)
 	if int64(f) != n || f == 1<<63 {
-		return &UnsupportedValueError{reflect.TypeFor[int64](), strconv.FormatInt(n, 10) + " is not exact as a JavaScript number: use *big.Int"}
+		return inexact(reflect.TypeFor[int64](), strconv.FormatInt(n, 10))
 	}
 	e.float(f)
 	return nil
@@ -52,10 +52,14 @@ func (e *encodeState) int(n int64) error {
 func (e *encodeState) uint(n uint64) error {
 	f := float64(n)
 	if f == 1<<64 || uint64(f) != n {
-		return &UnsupportedValueError{reflect.TypeFor[uint64](), strconv.FormatUint(n, 10) + " is not exact as a JavaScript number: use *big.Int"}
+		return inexact(reflect.TypeFor[uint64](), strconv.FormatUint(n, 10))
 	}
 	e.float(f)
 	return nil
+}
+
+func inexact(t reflect.Type, n string) error {
+	return &UnsupportedValueError{t, n + " is not exact as a JavaScript number: use *big.Int"}
 }
 
 func (e *encodeState) bigInt(tag byte, n *big.Int) error {
@@ -129,7 +133,8 @@ func appendString(dst []byte, base int, s string) []byte {
 	return dst
 }
 
-// eachUnit yields s in UTF-16; what is not UTF-8 is U+FFFD, but for the form that appendUTF16 gives unpaired surrogates.
+// eachUnit yields s in UTF-16; what is not UTF-8 is U+FFFD, but for the form that appendUTF16 gives unpaired
+// surrogates.
 func eachUnit(s string, yield func(uint16)) {
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -228,10 +233,12 @@ func (e *encodeState) regExp(r *RegExp) error {
 		bits |= bit
 	}
 	if !validFlags(bits) || bits&256 != 0 && e.node < 20 || bits&128 != 0 && e.node < 16 {
-		return &UnsupportedValueError{regExpType, "flags " + strconv.Quote(r.Flags) + ", which Node " + strconv.Itoa(e.node) + " does not have"}
+		msg := "flags " + strconv.Quote(r.Flags) + ", which Node " + strconv.Itoa(e.node) + " does not have"
+		return &UnsupportedValueError{regExpType, msg}
 	}
 	if !validRegExp(r.Source, bits&16 != 0, bits&256 != 0) {
-		return &UnsupportedValueError{regExpType, "source that is not known to parse: " + strconv.Quote(r.Source[:min(len(r.Source), longPath)])}
+		msg := "source that is not known to parse: " + strconv.Quote(r.Source[:min(len(r.Source), longPath)])
+		return &UnsupportedValueError{regExpType, msg}
 	}
 	e.object(tagRegExp)
 	if err := e.string(r.Source); err != nil {
