@@ -104,9 +104,9 @@ func TestDumpInProportion(t *testing.T) {
 	for range 9000 {
 		deep = append(deep, '$', 0, 1)
 	}
-	long := append([]byte{0xff, 0x0f, '"', 0xff, 0xff, 7}, bytes.Repeat([]byte("\x1b"), 1<<17-1)...)
-	wide := append([]byte{0xff, 0x0f, 'A', 0xff, 0xff, 7}, bytes.Repeat([]byte("y"), 1<<17-1)...)
-	wide = append(wide, '$', 0, 0xff, 0xff, 7)
+	long := append([]byte{0xff, 0x0f, '"', 0xff, 0xff, 1}, bytes.Repeat([]byte("\x1b"), 1<<15-1)...)
+	wide := append([]byte{0xff, 0x0f, 'A', 0xff, 0xff, 1}, bytes.Repeat([]byte("y"), 1<<15-1)...)
+	wide = append(wide, '$', 0, 0xff, 0xff, 1)
 	for name, data := range map[string][]byte{"deep": deep, "long": long, "wide": wide} {
 		for _, args := range [][]string{nil, {"-json"}, {"-whole"}} {
 			var before, after runtime.MemStats
@@ -115,7 +115,7 @@ func TestDumpInProportion(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			require.Zero(t, exit, "%s %v: %s", name, args, errs)
 			require.Less(t, len(out), 200*len(data), "%s %v", name, args)
-			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2000*len(data)), "%s %v", name, args)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8000*len(data)), "%s %v", name, args) // pools are leaky under -race
 			require.NotContains(t, out, "\x1b")
 		}
 	}
