@@ -37,7 +37,7 @@ else worker();
 function primary(binary) {
   const workers = {}; // cluster.workers forgets those that disconnect
   const tell = (event, worker, more) => process.stdout.write(JSON.stringify(Object.assign({ event, worker: worker.id }, more)) + '\n');
-  cluster.setupMaster({ stdio: ['ignore', 2, 2, 'ipc'] }); // stdout is for the events
+  cluster.setupMaster({ stdio: ['ignore', 2, 2, 'ipc'], serialization: process.env.NODEIPC_SERIALIZATION || 'json' }); // stdout is for the events
 
   const commands = {
     fork({ kind, env }) {

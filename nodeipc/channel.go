@@ -24,18 +24,19 @@ import (
 // messages never depend on what the program does. (A program that has left Receive is taken to come back, so the standby
 // sets in after some five to ten milliseconds, at once if a Send, Flush or Disconnect has to wait.)
 type Channel struct {
-	id   uuid.UUID
-	opts Options
-	log  *slog.Logger
-	conn transport
-	done chan struct{}
+	id    uuid.UUID
+	opts  Options
+	log   *slog.Logger
+	conn  transport
+	codec codec
+	done  chan struct{}
 
 	lastFrame atomic.Int64 // bytes of what was encoded last: the next may be as long
 
 	tapMu sync.Mutex // held while Options.Tap is called; taken before mu
 
 	// Owned by the goroutine that reads, the one that set reading.
-	in       lineReader
+	in       frameReader
 	fds      []int        // received descriptors that no frame has claimed yet, in order; lostFD for one that got lost
 	batch    messageQueue // messages of the current read
 	slab     []Message    // where small messages are cut from, all of one block, and how many were
@@ -95,8 +96,9 @@ func New(conn net.Conn, opts *Options) *Channel { return newChannel(connTranspor
 
 func newChannel(conn transport, opts *Options) *Channel {
 	c := &Channel{id: uuid.New(), opts: opts.resolved(), conn: conn, done: make(chan struct{})}
+	c.codec = newCodec(&c.opts)
 	c.log = c.opts.Logger.With("channel", c.id)
-	c.in.max = c.opts.MaxMessage
+	c.in.advanced, c.in.max = c.opts.Serialization == Advanced, c.opts.MaxMessage
 	c.lastSend = -int64(time.Hour)
 	c.mu.Lock()
 	c.armStandby()

@@ -35,14 +35,30 @@ func Connect(opts *Options) (*Channel, error) {
 	if err != nil {
 		return nil, opError(op, err)
 	}
-	if err := checkMode(mode); err != nil {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Serialization, err = parseMode(mode); err != nil {
 		return nil, opError(op, err)
 	}
 	t, err := openChannel(fd)
 	if err != nil {
 		return nil, opErrorf(op, "%s=%s: %w", envFD, value, err)
 	}
-	return newChannel(t, opts), nil
+	return newChannel(t, &o), nil
+}
+
+func parseMode(value string) (Serialization, error) {
+	for _, s := range []Serialization{JSON, Advanced} {
+		if value == s.String() {
+			return s, nil
+		}
+	}
+	if value == "" { // whoever sets the descriptor alone
+		return JSON, nil
+	}
+	return 0, fmt.Errorf("%s=%q is no serialization of Node's", envSerialization, value)
 }
 
 func parseFD(value string) (int, error) {

@@ -3,23 +3,12 @@
 package nodeipc
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
 )
-
-func checkMode(mode string) error {
-	switch mode {
-	case "", "json":
-		return nil
-	case "advanced":
-		return fmt.Errorf("%s=advanced: %w by this version; fork with {serialization: 'json'}, which is Node's default", envSerialization, errors.ErrUnsupported)
-	}
-	return fmt.Errorf("%s=%q is no serialization of Node's", envSerialization, mode)
-}
 
 // openChannel takes over an inherited descriptor, which is in blocking mode and not close-on-exec (docs/protocol.md 1.2).
 func openChannel(fd int) (transport, error) {

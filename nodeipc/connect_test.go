@@ -111,7 +111,6 @@ func TestConnectRefuses(t *testing.T) {
 		{name: "pipe", fd: "NODE_CHANNEL_FD=3", file: r, words: []string{"descriptor 3 is a pipe"}},
 		{name: "device", fd: "NODE_CHANNEL_FD=3", file: device, words: []string{"descriptor 3 is a terminal or other character device"}},
 		{name: "datagram socket", fd: "NODE_CHANNEL_FD=3", file: datagrams, words: []string{"descriptor 3 is a datagram socket"}},
-		{name: "advanced", fd: "NODE_CHANNEL_FD=3", file: socket, mode: "advanced", words: []string{"NODE_CHANNEL_SERIALIZATION_MODE=advanced", "serialization: 'json'"}},
 		{name: "unknown mode", fd: "NODE_CHANNEL_FD=3", file: socket, mode: "xml", words: []string{`NODE_CHANNEL_SERIALIZATION_MODE="xml"`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -127,29 +126,13 @@ func TestConnectRefuses(t *testing.T) {
 			require.True(t, r.Second, "a second Connect")
 			require.Empty(t, r.Left)
 			require.Equal(t, test.words == nil, r.NoChannel, r.Error)
-			require.Equal(t, test.mode == "advanced", r.Unsupported, r.Error)
+			require.False(t, r.Unsupported, r.Error)
 			require.True(t, strings.HasPrefix(r.Error, "nodeipc: "), r.Error)
 			for _, words := range test.words {
 				require.Contains(t, r.Error, words)
 			}
 		})
 	}
-}
-
-// Under a real Node with {serialization: 'advanced'} the answer is clear too.
-func TestConnectUnderAdvancedNode(t *testing.T) {
-	testkit.CheckLeaks(t)
-	cmd := self(t, "connect")
-	node := nodeCommand(t, "-e", `
-		const child = require('child_process').spawn(process.argv[1], [], { stdio: ['ignore', 1, 2, 'ipc'], serialization: 'advanced' });
-		child.on('exit', (code) => process.exit(code));`, cmd.Path)
-	node.Env = cmd.Env
-	out, err := node.Output()
-	require.NoError(t, err, stderrOf(err))
-	var r connectReport
-	require.NoError(t, json.Unmarshal(out, &r))
-	require.True(t, r.Unsupported, r.Error)
-	require.Contains(t, r.Error, "advanced")
 }
 
 // fork, whose arguments are not the child's own, works like spawn.

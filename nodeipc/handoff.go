@@ -8,7 +8,8 @@ import (
 // An outgoing is a message on its way.
 type outgoing struct {
 	frame  []byte
-	body   []byte          // the message alone, part of the frame of one with a handle
+	body   []byte          // with a handle: the message alone, as a payload
+	cmd    string          // and its name, if it is an internal one
 	seq    uint64          // position among the messages of this channel
 	handle syscall.RawConn // or nil
 	typ    HandleType      // with a handle

@@ -79,8 +79,8 @@ func hostileValues() (list []hostileValue) {
 		add("raw: "+name, json.RawMessage(text))
 		add("marshaler: "+name, marshaler(text))
 		add("message: "+name, &Message{Data: []byte(text)})
-		m := &Message{Data: []byte(`"checked"`)}
-		m.seal(true)
+		m := &Message{Data: []byte(`"checked"`), codec: jsonCodec{}}
+		m.seal()
 		m.Data = append(m.Data[:0], text...) // as a program may do with a message that it has received
 		add("changed message: "+name, m)
 		add("text: "+name, text)
@@ -92,12 +92,12 @@ func hostileValues() (list []hostileValue) {
 		add("raw within: "+name, map[string]any{"a": json.RawMessage(text), "cmd": marshaler(text)})
 		add("raw cmd: "+name, withCmd{json.RawMessage(text)})
 	}
-	cut := &Message{Data: []byte(`{"a":"b"}`)}
-	cut.seal(true)
+	cut := &Message{Data: []byte(`{"a":"b"}`), codec: jsonCodec{}}
+	cut.seal()
 	cut.Data = cut.Data[:4]
 	add("message that was cut off", cut)
-	broken := &Message{Data: []byte(`{"a":"b"}`)}
-	broken.seal(true)
+	broken := &Message{Data: []byte(`{"a":"b"}`), codec: jsonCodec{}}
+	broken.seal()
 	broken.Data[3] = '\n'
 	add("message with a newline put in", broken)
 

@@ -1,10 +1,10 @@
 package nodeipc
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
-
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
 )
 
 // Node's internal messages, docs/protocol.md 1.7. The rest go to Options.Internal.
@@ -16,42 +16,49 @@ const (
 	cmdGetCount    = "NODE_SOCKET_GET_COUNT"
 )
 
-const (
-	frameACK  = `{"cmd":"` + cmdHandleACK + `"}` + "\n"
-	frameNACK = `{"cmd":"` + cmdHandleNACK + `"}` + "\n"
-)
+// A bare message is nothing but its cmd: an answer to a handle.
+type bare struct {
+	Cmd string `json:"cmd"`
+}
 
 // Node wraps a handle's frame once more each time it sends it again, three times at the most (docs/protocol.md 1.10).
 const maxWraps = 8
 
-// dispatch handles the complete lines of what was read. It is called without mu by the goroutine that reads.
+// dispatch handles the complete messages of what was read. It is called without mu by the goroutine that reads.
 func (c *Channel) dispatch() error {
 	for {
-		line, ok := c.in.next()
+		data, ok := c.in.next()
 		if !ok {
 			break
 		}
-		c.used += len(line) + 1
-		if c.in.max >= 0 && len(line) > c.in.max {
-			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(line), c.in.max)
+		c.used += c.codec.frameSize(len(data))
+		if c.in.max >= 0 && len(data) > c.in.max {
+			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(data), c.in.max)
 		}
-		info, err := jsjson.Scan(line)
+		cmd, whole, err := c.codec.scan(data)
 		if err != nil {
-			return &ProtocolError{What: "a line that is not JSON", Sample: sample(line), Err: err}
+			return &ProtocolError{What: c.codec.what(), Sample: sample(data), Err: err}
 		}
-		switch info.Cmd {
+		switch cmd {
 		case cmdHandle, cmdHandleACK, cmdHandleNACK: // in their own place
 		default:
-			c.tapReceived(line, "")
+			c.tapReceived(data, cmd, "")
 		}
-		if info.Cmd == "" {
-			c.batch.push(c.newMessage(line, info.ASCII))
-		} else if err := c.internal(info.Cmd, line); err != nil {
+		if cmd == "" {
+			c.batch.push(c.newMessage(data, whole))
+		} else if err := c.internal(cmd, data); err != nil {
 			return err
 		}
 	}
-	if c.in.tooLong() {
-		return opErrorf("receive", "%w: over %d bytes so far, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, c.in.end-c.in.start, c.in.max)
+	if begin, first := c.in.strange(); begin != nil {
+		err := &ProtocolError{What: "a frame that is not in advanced serialization", Sample: sample(begin)}
+		if first && bytes.Equal(begin[1:5], []byte{2, 0, 0, 0}) && begin[0] == 1 {
+			err.What = "this is Bun's own advanced serialization, which nobody else speaks; use serialization: 'json' with Bun"
+		}
+		return err
+	}
+	if n := c.in.coming(); c.in.max >= 0 && n > c.in.max {
+		return opErrorf("receive", "%w: over %d bytes so far, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, n, c.in.max)
 	}
 	if len(c.fds) > maxHandles {
 		return &ProtocolError{What: fmt.Sprintf("%d descriptors came without a NODE_HANDLE message", len(c.fds))}
@@ -60,12 +67,12 @@ func (c *Channel) dispatch() error {
 }
 
 // newMessage cuts a message from the slab. A slab never outlives its block, so that keeping a message keeps one block.
-func (c *Channel) newMessage(line []byte, ascii bool) *Message {
+func (c *Channel) newMessage(data []byte, whole bool) *Message {
 	if c.in.newBlock() {
 		c.slab, c.slabUsed = nil, 0
 	}
 	var m *Message
-	if len(line) >= blockSize/2 {
+	if len(data) >= blockSize/2 {
 		m = new(Message)
 	} else {
 		if c.slabUsed == len(c.slab) {
@@ -74,24 +81,29 @@ func (c *Channel) newMessage(line []byte, ascii bool) *Message {
 		m = &c.slab[c.slabUsed]
 		c.slabUsed++
 	}
-	m.Data = line
+	m.Data, m.codec = data, c.codec
 	m.cost, c.used = c.used, 0
-	m.seal(ascii)
+	if whole {
+		m.seal()
+	}
 	return m
 }
 
 // internal handles one internal message of the peer.
-func (c *Channel) internal(cmd string, line []byte) error {
+func (c *Channel) internal(cmd string, data []byte) error {
 	switch cmd {
 	case cmdHandle:
-		return c.handleFrame(line)
+		return c.handleFrame(data)
 	case cmdHandleACK, cmdHandleNACK:
-		c.answered(cmd == cmdHandleACK, line)
+		c.answered(cmd, data)
 		return nil
-	case cmdGetCount, cmdNotifyClose:
-		return c.socketList(cmd, line)
 	}
-	c.toInternal(&Message{Data: line})
+	m := &Message{Data: data, codec: c.codec}
+	switch cmd {
+	case cmdGetCount, cmdNotifyClose:
+		return c.socketList(cmd, m)
+	}
+	c.toInternal(m)
 	return nil
 }
 
@@ -115,61 +127,56 @@ func (c *Channel) toInternal(m *Message) {
 
 // handleFrame receives a handle: it claims the oldest descriptor, acknowledges once, and delivers the message inside,
 // in this order, as Node does (lib/internal/child_process.js, setupChannel; docs/protocol.md 1.10).
-func (c *Channel) handleFrame(line []byte) error {
+func (c *Channel) handleFrame(data []byte) error {
 	var typ HandleType
-	msg, info := line, jsjson.Info{Cmd: cmdHandle}
-	for wraps := 0; info.Cmd == cmdHandle; wraps++ {
+	var whole bool
+	msg, cmd := data, cmdHandle
+	for wraps := 0; cmd == cmdHandle; wraps++ {
 		if wraps == maxWraps {
-			return &ProtocolError{What: "a handle's frame wrapped too often", Sample: sample(line)}
-		}
-		outer := msg
-		msg = []byte("null") // what a frame without a message stands for: Node delivers undefined
-		for name, raw := range jsjson.Members(outer) {
-			switch name {
-			case "type":
-				s, _ := jsjson.String(raw)
-				typ = HandleType(s)
-			case "msg":
-				msg = raw
-			}
+			return &ProtocolError{What: "a handle's frame wrapped too often", Sample: sample(data)}
 		}
 		var err error
-		if info, err = jsjson.Scan(msg); err != nil {
-			return &ProtocolError{What: "a handle's message that is not JSON", Sample: sample(msg), Err: err}
+		if msg, err = c.codec.unwrap(msg, &typ); err == nil {
+			cmd, whole, err = c.codec.scan(msg)
+		}
+		if err != nil {
+			return &ProtocolError{What: "a handle's message that is no message", Sample: sample(data), Err: err}
 		}
 	}
-	c.tapReceived(msg, typ)
+	c.tapReceived(msg, cmd, typ)
 	if len(c.fds) == 0 || c.fds[0] == lostFD {
 		c.fds = c.fds[min(1, len(c.fds)):]
 		c.log.Warn("nodeipc: a handle did not arrive", "type", string(typ))
-		if err := c.reply(frameNACK); err != nil {
+		if err := c.reply(cmdHandleNACK); err != nil {
 			return err
 		}
-		if typ == NetNative && info.Cmd != "" {
+		if typ == NetNative && cmd != "" {
 			// Node does not send these again, and whoever answers such a message is waited for: it has to know.
-			c.toInternal(&Message{Data: msg, Handle: &Handle{typ: typ, fd: -1}})
+			c.toInternal(&Message{Data: msg, Handle: &Handle{typ: typ, fd: -1}, codec: c.codec})
 		}
 		return nil
 	}
 	h := received(c.fds[0], typ)
 	c.fds = c.fds[1:]
-	if err := c.reply(frameACK); err != nil {
+	if err := c.reply(cmdHandleACK); err != nil {
 		h.Close()
 		return err
 	}
-	m := &Message{Data: msg, Handle: h}
-	if info.Cmd != "" {
+	m := &Message{Data: msg, Handle: h, codec: c.codec}
+	if cmd != "" {
 		c.toInternal(m)
-	} else {
-		m.cost, c.used = c.used, 0
-		m.seal(info.ASCII)
-		c.batch.push(m)
+		return nil
 	}
+	m.cost, c.used = c.used, 0
+	if whole {
+		m.seal()
+	}
+	c.batch.push(m)
 	return nil
 }
 
 // reply puts an answer that the protocol demands in front of everything that waits behind a handle.
-func (c *Channel) reply(frame string) error {
+func (c *Channel) reply(cmd string) error {
 	c.mu.Lock()
 	defer c.unlock()
 	if c.ended || c.werr != nil {
@@ -178,24 +185,27 @@ func (c *Channel) reply(frame string) error {
 	if c.answers.tooMany() {
 		return opError("answer", ErrPeerNotReading)
 	}
-	c.tap(Sent, []byte(frame[:len(frame)-1]), "")
-	c.answers.out += len(frame)
-	c.out = append(c.out, frame...)
-	c.outTotal += int64(len(frame))
-	c.pending += len(frame)
+	from := len(c.out)
+	c.out, _, _ = c.codec.encode(c.out, bare{cmd})
+	c.tap(Sent, c.codec.payload(c.out[from:]), cmd, "")
+	size := len(c.out) - from
+	c.answers.out += size
+	c.outTotal += int64(size)
+	c.pending += size
 	c.urgent = true
 	return nil
 }
 
 // answered handles the peer's ACK or NACK.
-func (c *Channel) answered(ack bool, line []byte) {
+func (c *Channel) answered(cmd string, data []byte) {
+	ack := cmd == cmdHandleACK
 	c.mu.Lock()
 	defer c.unlock()
 	o := c.hand.flight
 	if c.hand.waiting() {
 		c.tapFlight(o)
 	}
-	c.tap(Received, line, "")
+	c.tap(Received, data, cmd, "")
 	if !c.hand.waiting() {
 		c.calls = append(c.calls, func() {
 			c.log.Warn("nodeipc: the peer answered a handle that was not sent", "ack", ack)
@@ -219,38 +229,30 @@ func (c *Channel) answered(ack bool, line []byte) {
 // socketList answers the questions of a server whose connections were sent here: how many are open, and tell when all
 // are closed (docs/protocol.md 1.11). Once received, a connection is no longer the sender's concern: it is counted as
 // closed. A question with an id is Deno's, which wants it back, and has another word for the second answer.
-func (c *Channel) socketList(cmd string, line []byte) error {
-	var key, id []byte
-	for name, raw := range jsjson.Members(line) {
-		switch name {
-		case "key":
-			key = raw
-		case "id":
-			id = raw
-		}
+func (c *Channel) socketList(cmd string, m *Message) error {
+	var question struct {
+		Key any `json:"key"`
+		ID  any `json:"id"`
 	}
-	if key == nil {
+	if m.Decode(&question) != nil || question.Key == nil {
 		return nil
+	}
+	answer := struct {
+		Cmd   string `json:"cmd"`
+		Key   any    `json:"key"`
+		ID    any    `json:"id,omitempty"`
+		Count *int   `json:"count,omitempty"`
+	}{"NODE_SOCKET_ALL_CLOSED", question.Key, question.ID, nil}
+	switch {
+	case cmd == cmdGetCount:
+		answer.Cmd, answer.Count = "NODE_SOCKET_COUNT", new(int)
+	case question.ID != nil:
+		answer.Cmd = "NODE_SOCKET_CLOSE_ACK"
 	}
 	c.mu.Lock()
 	c.dispatching = true
 	c.mu.Unlock()
-	word := "NODE_SOCKET_ALL_CLOSED"
-	switch {
-	case cmd == cmdGetCount:
-		word = "NODE_SOCKET_COUNT"
-	case id != nil:
-		word = "NODE_SOCKET_CLOSE_ACK"
-	}
-	answer := fmt.Appendf(nil, `{"cmd":"%s","key":%s`, word, key)
-	if id != nil {
-		answer = fmt.Appendf(answer, `,"id":%s`, id)
-	}
-	if cmd == cmdGetCount {
-		answer = append(answer, `,"count":0`...)
-	}
-	err := c.post(append(answer, '}'))
-	if errors.Is(err, ErrPeerNotReading) {
+	if err := c.Send(context.Background(), Internal{answer}); errors.Is(err, ErrPeerNotReading) {
 		return err
 	}
 	return nil

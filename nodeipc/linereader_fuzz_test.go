@@ -38,7 +38,7 @@ func FuzzLineReader(f *testing.F) {
 			}
 			sizes = append(sizes, n)
 		}
-		r := lineReader{max: -1}
+		r := frameReader{max: -1}
 		lines := feed(&r, text, func() int {
 			n := len(text)
 			if len(sizes) > 0 {

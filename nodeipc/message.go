@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
-	"unicode/utf8"
-
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
 )
 
 // A Message and its Data belong to the receiver for as long as it likes. They are cut from shared blocks, so that small
@@ -19,19 +16,15 @@ type Message struct {
 	// or the garbage collector finds it.
 	Handle *Handle
 
-	cost int    // bytes of input that are kept alive with it, and no other message accounts for
-	sum  uint64 // of Data when it was found to be valid and no internal message
+	codec codec  // of the channel that it came from
+	cost  int    // bytes of input that are kept alive with it, and no other message accounts for
+	sum   uint64 // of Data, if that can be sent on as it is
 }
 
 var seed = maphash.MakeSeed()
 
-// seal notes that Data has been checked, and whether it is ASCII. Text that is not UTF-8 has to be mended before it is
-// sent on.
-func (m *Message) seal(ascii bool) {
-	if ascii || utf8.Valid(m.Data) {
-		m.sum = maphash.Bytes(seed, m.Data)
-	}
-}
+// seal notes that Data has been checked, and can be sent on.
+func (m *Message) seal() { m.sum = maphash.Bytes(seed, m.Data) }
 
 // unchanged reports whether Data is what was checked: then it can be sent without another look. A sum costs a fraction
 // of checking, and the program may do with Data what it likes.
@@ -44,15 +37,19 @@ func (m *Message) unchanged() bool {
 // memory with their neighbours: one that is kept for long keeps up to 64 KiB alive, unless strings.Clone frees it. An
 // error is a *DecodeError.
 func (m *Message) Decode(v any) error {
-	if err := jsjson.Unmarshal(m.Data, v); err != nil {
-		return &DecodeError{JSON, fmt.Sprintf("%T", v), err}
+	codec := m.codec
+	if codec == nil { // made by the program
+		codec = jsonCodec{}
+	}
+	if err := codec.decode(m.Data, v); err != nil {
+		return &DecodeError{codec.serialization(), fmt.Sprintf("%T", v), err}
 	}
 	return nil
 }
 
 // Clone returns a copy of m that shares nothing with other messages. The Handle is the same: take it from one of them.
 func (m *Message) Clone() *Message {
-	return &Message{Data: bytes.Clone(m.Data), Handle: m.Handle}
+	return &Message{Data: bytes.Clone(m.Data), Handle: m.Handle, codec: m.codec, sum: m.sum}
 }
 
 // Internal marks a value for Send, SendHandle or QueueHandle as one of Node's internal messages: an object whose member

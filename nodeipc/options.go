@@ -8,8 +8,13 @@ import (
 // Options configure a channel. The zero value and a nil *Options are both fine. An Options is not changed and may be
 // shared by channels.
 type Options struct {
-	// Serialization is how messages are written; for Connect the environment decides. JSON is the only one so far.
+	// Serialization is how messages are written; for Connect the environment decides.
 	Serialization Serialization
+	// Node is the oldest major version of Node that the peer may be, for Advanced: what that cannot read is written so that
+	// it can, or is an error of Send, because a Node that cannot read a message dies. See v8.Encoder.Node for what that
+	// concerns (the cause of errors, references after an error, newer types). 0 means 12, and 18 once the peer has sent a
+	// message as only Node 18 and later (or Deno) write it; for a Go peer, which writes as Node 12 does, say 26.
+	Node int
 	// MaxMessage is the most bytes of one received message; 0 means 256 MiB, negative means no limit. A longer message
 	// ends the channel with ErrMessageTooBig.
 	MaxMessage int
@@ -36,12 +41,19 @@ type Options struct {
 // Serialization is the form of messages on the wire, Node's option of that name.
 type Serialization int
 
-// JSON is Node's default: a line of JSON text for each message.
-const JSON Serialization = 0
+const (
+	// JSON is Node's default: a line of JSON text for each message.
+	JSON Serialization = iota
+	// Advanced is V8's structured clone, of package v8: it carries Buffers, Map, Set, Date, BigInt, errors and cycles.
+	Advanced
+)
 
 func (s Serialization) String() string {
-	if s == JSON {
+	switch s {
+	case JSON:
 		return "json"
+	case Advanced:
+		return "advanced"
 	}
 	return "unknown"
 }

@@ -200,6 +200,19 @@ func pair(t testing.TB, opts *Options) (a, b *Channel) {
 	return a, b
 }
 
+// post sends a payload as it is, which Send would not do.
+func (c *Channel) post(payload []byte) error {
+	c.mu.Lock()
+	defer c.unlock()
+	return c.enqueue(context.Background(), nil, payload, true)
+}
+
+// encode appends the text of v as a channel in JSON mode does, without newline.
+func encode(dst []byte, v any) ([]byte, error) {
+	dst, err := (&Channel{codec: jsonCodec{}}).encode(dst, v)
+	return jsonCodec{}.payload(dst), err
+}
+
 // A rawPeer is the other end of a channel, as bytes and descriptors. It is for the goroutine of the test.
 type rawPeer struct {
 	t     testing.TB

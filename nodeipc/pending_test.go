@@ -87,7 +87,7 @@ func TestBacklogCountsWhatIsKept(t *testing.T) {
 
 // A short line after a long one gets a short block.
 func TestBlockAfterALongLine(t *testing.T) {
-	r := &lineReader{max: -1}
+	r := &frameReader{max: -1}
 	feed := func(text string) (lines [][]byte) {
 		for len(text) > 0 {
 			n := copy(r.space(), text)

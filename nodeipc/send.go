@@ -2,13 +2,11 @@ package nodeipc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
 )
 
 // Scheduling of writes: a write costs more than all the rest of a message together, so messages that come in quick
@@ -45,7 +43,7 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 		return err
 	}
 	m, ok := v.(*Message)
-	ok = ok && m.unchanged()
+	ok = ok && m.unchanged() && m.codec == c.codec
 	if ok && len(m.Data) < longFrame {
 		c.mu.Lock()
 		err := c.enqueue(ctx, nil, m.Data, false)
@@ -55,11 +53,11 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	var buf *[]byte
 	var err error
 	if ok {
-		buf = frameBuffer(len(m.Data) + 1)
-		*buf = append(*buf, m.Data...)
+		buf = frameBuffer(c.codec.frameSize(len(m.Data)))
+		*buf = c.codec.frame(*buf, m.Data)
 	} else {
 		buf = frameBuffer(int(c.lastFrame.Load()))
-		*buf, err = encode(*buf, v)
+		*buf, err = c.encode(*buf, v)
 		c.lastFrame.Store(int64(len(*buf)))
 	}
 	defer recycle(buf)
@@ -68,7 +66,7 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	}
 	_, posted := v.(Internal)
 	c.mu.Lock()
-	err = c.enqueue(ctx, buf, *buf, posted)
+	err = c.enqueue(ctx, buf, nil, posted)
 	c.unlock()
 	return err
 }
@@ -107,56 +105,61 @@ func recycle(buf *[]byte) {
 	}
 }
 
-// encode appends the JSON text of v. What would pass for an internal message is refused unless it is marked.
-func encode(dst []byte, v any) ([]byte, error) {
-	mark, posted := v.(Internal)
-	if posted {
-		v = mark.Value
-	}
-	if m, ok := v.(*Message); ok && m != nil {
-		v = json.RawMessage(m.Data)
-	}
-	if raw, ok := v.(json.RawMessage); ok && len(dst) == 0 {
-		dst = room(dst, len(raw)+1)
-	}
+// encode appends the frame of v. What would pass for an internal message is refused unless it is marked.
+func (c *Channel) encode(dst []byte, v any) ([]byte, error) {
+	v, posted := unmark(v)
 	from := len(dst)
-	dst, info, err := jsjson.Append(dst, v)
+	dst, cmd, err := c.codec.encode(dst, v)
+	return dst, checkSent(v, posted, len(dst)-from, cmd, err)
+}
+
+// unmark takes v out of the mark Internal.
+func unmark(v any) (value any, posted bool) {
+	if mark, ok := v.(Internal); ok {
+		return mark.Value, true
+	}
+	return v, false
+}
+
+// checkSent says why v, encoded to a frame of so many bytes with this cmd, cannot be sent.
+func checkSent(v any, posted bool, size int, cmd string, err error) error {
 	switch {
 	case err != nil:
-		return dst, opErrorf("send", "encode %T: %w", v, err)
-	case len(dst)-from > maxNodeString:
-		return dst, opErrorf("send", "%w: %d bytes, Node holds %d", ErrMessageTooBig, len(dst)-from, maxNodeString)
-	case posted && info.Cmd == "":
-		return dst, opErrorf("send", "Internal: %T has no member cmd that begins NODE_", v)
-	case posted && (info.Cmd == cmdHandle || info.Cmd == cmdHandleACK || info.Cmd == cmdHandleNACK):
-		return dst, opErrorf("send", "Internal: %s belongs to the channel itself", info.Cmd)
-	case !posted && info.Cmd != "":
-		return dst, opError("send", ErrInternalMessage)
+		return opErrorf("send", "encode %T: %w", v, err)
+	case size > maxNodeString:
+		return opErrorf("send", "%w: %d bytes, Node holds %d", ErrMessageTooBig, size, maxNodeString)
+	case posted && cmd == "":
+		return opErrorf("send", "Internal: %T has no member cmd that begins NODE_", v)
+	case posted && (cmd == cmdHandle || cmd == cmdHandleACK || cmd == cmdHandleNACK):
+		return opErrorf("send", "Internal: %s belongs to the channel itself", cmd)
+	case !posted && cmd != "":
+		return opError("send", ErrInternalMessage)
 	}
-	return dst, nil
+	return nil
 }
 
-// post sends a text for the channel's own part.
-func (c *Channel) post(text []byte) error {
-	c.mu.Lock()
-	defer c.unlock()
-	return c.enqueue(context.Background(), nil, text, true)
-}
-
-// enqueue accepts the message text. If the text is all that is in *buf, and long, the buffer is kept and exchanged for
-// another one. What is posted is an answer, or sent by Internal: it does not wait, as the reading would wait with it.
-// mu is held.
-func (c *Channel) enqueue(ctx context.Context, buf *[]byte, text []byte, posted bool) error {
+// enqueue accepts a message: the frame in *buf, or, without buf, a payload that is not framed yet. A long frame's buffer
+// is kept and exchanged for another one. What is posted is an answer, or sent by Internal: it does not wait, as the
+// reading would wait with it. mu is held.
+func (c *Channel) enqueue(ctx context.Context, buf *[]byte, payload []byte, posted bool) error {
 	if err := c.admit(ctx, posted); err != nil {
 		return err
 	}
-	size := len(text) + 1
+	size := c.codec.frameSize(len(payload))
+	if buf != nil {
+		size = len(*buf)
+	}
 	c.pending += size
 	c.seq++
 	posted = posted || c.exempt()
 	if !c.hand.idle() {
-		frame := append(make([]byte, 0, size), text...)
-		c.hand.put(&outgoing{frame: append(frame, '\n'), seq: c.seq, posted: posted})
+		frame := make([]byte, 0, size)
+		if buf != nil {
+			frame = append(frame, *buf...)
+		} else {
+			frame = c.codec.frame(frame, payload)
+		}
+		c.hand.put(&outgoing{frame: frame, seq: c.seq, posted: posted})
 		if posted {
 			c.answers.queued += size
 		}
@@ -165,15 +168,20 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, text []byte, posted 
 	if posted {
 		c.answers.out += size
 	}
-	c.tap(Sent, text, "")
 	c.seqOut = c.seq
 	c.outTotal += int64(size)
 	c.userTotal = c.outTotal
 	first := len(c.out) == 0
-	if first && buf != nil && size > longFrame {
-		c.out, *buf = append(text, '\n'), c.out
-	} else {
-		c.out = append(append(c.out, text...), '\n')
+	switch {
+	case buf == nil:
+		c.out = c.codec.frame(c.out, payload)
+	case first && size > longFrame:
+		c.out, *buf = *buf, c.out
+	default:
+		c.out = append(c.out, *buf...)
+	}
+	if c.opts.Tap != nil {
+		c.tapSent(c.out[len(c.out)-size:])
 	}
 	switch {
 	case c.writing: // is taken along
@@ -487,7 +495,7 @@ func (c *Channel) stopTimer() {
 // release lets messages go that waited behind a handle. mu is held.
 func (c *Channel) release(plain []*outgoing) {
 	for _, p := range plain {
-		c.tap(Sent, p.frame[:len(p.frame)-1], "")
+		c.tapSent(p.frame)
 		c.out = append(c.out, p.frame...)
 		c.outTotal += int64(len(p.frame))
 		c.userTotal = c.outTotal
@@ -594,19 +602,12 @@ func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
 	if err != nil {
 		return nil, err
 	}
-	frame := []byte(`{"cmd":"NODE_HANDLE","type":`)
-	frame = jsjson.AppendString(frame, string(typ))
-	frame = append(frame, `,"msg":`...)
-	from := len(frame)
-	if frame, err = encode(frame, v); err != nil {
+	value, posted := unmark(v)
+	frame, payload, cmd, err := c.codec.encodeHandle(nil, typ, value, local)
+	if err := checkSent(value, posted, len(frame), cmd, err); err != nil {
 		return nil, err
 	}
-	to := len(frame)
-	if local { // Deno takes it for TCP otherwise; nobody else looks at it
-		frame = append(frame, `,"nativeKind":"pipe"`...)
-	}
-	frame = append(frame, "}\n"...)
-	return &outgoing{frame: frame, body: frame[from:to], handle: rc, typ: typ, sent: keepPath(h), done: done}, nil
+	return &outgoing{frame: frame, body: payload, cmd: cmd, handle: rc, typ: typ, sent: keepPath(h), done: done}, nil
 }
 
 // launch accepts a message with a handle. mu is held.

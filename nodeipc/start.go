@@ -45,7 +45,7 @@ func Prepare(cmd *exec.Cmd, opts *Options) (*Prepared, error) {
 		return nil, opError("start", err)
 	}
 	p := &Prepared{cmd: cmd, opts: opts, ours: ours, child: child, env: cmd.Env, files: cmd.ExtraFiles}
-	cmd.Env = childEnv(cmd, 3+len(cmd.ExtraFiles))
+	cmd.Env = childEnv(cmd, 3+len(cmd.ExtraFiles), opts.resolved().Serialization)
 	cmd.ExtraFiles = append(cmd.ExtraFiles[:len(cmd.ExtraFiles):len(cmd.ExtraFiles)], child)
 	return p, nil
 }
@@ -83,7 +83,7 @@ func (p *Prepared) restore() {
 
 // childEnv returns cmd's environment with the channel's variables, once each: of two entries some programs take the
 // first. A worker id of our own is not inherited, one that the caller set is kept.
-func childEnv(cmd *exec.Cmd, fd int) []string {
+func childEnv(cmd *exec.Cmd, fd int, mode Serialization) []string {
 	inherit := cmd.Env == nil
 	env := cmd.Environ()
 	out := make([]string, 0, len(env)+2)
@@ -94,5 +94,5 @@ func childEnv(cmd *exec.Cmd, fd int) []string {
 		}
 		out = append(out, kv)
 	}
-	return append(out, envFD+"="+strconv.Itoa(fd), envSerialization+"="+JSON.String())
+	return append(out, envFD+"="+strconv.Itoa(fd), envSerialization+"="+mode.String())
 }

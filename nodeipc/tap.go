@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
 )
 
 // Direction is which way a message went.
@@ -42,19 +40,26 @@ type Event struct {
 }
 
 // tap notes an event in its place among the others. mu is held.
-func (c *Channel) tap(dir Direction, data []byte, typ HandleType) {
-	if c.opts.Tap == nil {
-		return
+func (c *Channel) tap(dir Direction, data []byte, cmd string, typ HandleType) {
+	if c.opts.Tap != nil {
+		c.events = append(c.events, Event{time.Now(), c.id, dir, bytes.Clone(data), typ, cmd})
 	}
-	info, _ := jsjson.Scan(data)
-	c.events = append(c.events, Event{time.Now(), c.id, dir, bytes.Clone(data), typ, info.Cmd})
+}
+
+// tapSent notes a frame without a handle. mu is held.
+func (c *Channel) tapSent(frame []byte) {
+	if c.opts.Tap != nil {
+		data := c.codec.payload(frame)
+		cmd, _, _ := c.codec.scan(data)
+		c.tap(Sent, data, cmd, "")
+	}
 }
 
 // tapReceived notes what is read, in the order in which it is answered.
-func (c *Channel) tapReceived(data []byte, typ HandleType) {
+func (c *Channel) tapReceived(data []byte, cmd string, typ HandleType) {
 	if c.opts.Tap != nil {
 		c.mu.Lock()
-		c.tap(Received, data, typ)
+		c.tap(Received, data, cmd, typ)
 		c.mu.Unlock()
 	}
 }
@@ -64,7 +69,7 @@ func (c *Channel) tapReceived(data []byte, typ HandleType) {
 func (c *Channel) tapFlight(o *outgoing) {
 	if o.tapped < o.tries {
 		o.tapped = o.tries
-		c.tap(Sent, o.body, o.typ)
+		c.tap(Sent, o.body, o.cmd, o.typ)
 	}
 }
 

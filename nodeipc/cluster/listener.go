@@ -79,7 +79,7 @@ func resolve(ctx context.Context, network, address string) (*query, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &query{Cmd: cmdCluster, Data: []byte("null"), Port: port, AddressType: 4}
+	q := &query{Cmd: cmdCluster, Port: port, AddressType: 4}
 	switch {
 	case host == "" && network == "tcp":
 		return q, nil // Node tries :: and 0.0.0.0 in the primary

@@ -104,7 +104,7 @@ type agent struct {
 type command struct {
 	Do, Name, Network, Host string
 	Port, Re, Count         int
-	Echo                    json.RawMessage
+	Echo                    any
 }
 
 type answer struct {

@@ -512,3 +512,25 @@ func TestSchedulingNone(t *testing.T) {
 		}
 	}
 }
+
+// All of it works in advanced serialization as well: connections, messages, the shared socket, both ways to leave.
+func TestAdvancedSerialization(t *testing.T) {
+	t.Setenv("NODEIPC_SERIALIZATION", "advanced") // for the primary, and so for its workers
+	for _, policy := range []string{"rr", "none"} {
+		t.Run(policy, func(t *testing.T) {
+			testkit.CheckLeaks(t)
+			require.Equal(t, disconnectedByPrimary(t, "node", policy), disconnectedByPrimary(t, "go", policy), "as of a Node worker")
+			require.Equal(t, disconnectsItself(t, "node", policy), disconnectsItself(t, "go", policy), "as of a Node worker")
+		})
+	}
+	t.Run("messages and connections", func(t *testing.T) {
+		testkit.CheckLeaks(t)
+		p := startPrimary(t)
+		node, other := p.fork("node", ""), p.fork("go", "agent")
+		addr := node.listen("s", "tcp", "127.0.0.1", 0)
+		require.Equal(t, addr, other.listen("s", "tcp", "127.0.0.1", 0)) // asked for by messages
+		require.Equal(t, map[string]int{node.says("s"): 50, other.says("s"): 50}, shared(t, addr, 100, node, other))
+		other.close("s")
+		require.Equal(t, map[string]int{node.says("s"): 3}, served(t, addr, 3))
+	})
+}

@@ -315,7 +315,7 @@ func TestJoinErrors(t *testing.T) {
 		{"no channel", "3", "", "", ""},
 		{"garbage for a channel", "3", "abc", "json", `NODE_CHANNEL_FD="abc" is not a plain number`},
 		{"a channel that is closed", "3", "1000000", "json", "NODE_CHANNEL_FD=1000000: descriptor 1000000 is not open"},
-		{"advanced serialization", "3", channel, "advanced", "advanced: unsupported operation by this version"},
+		{"an unknown serialization", "3", channel, "xml", `NODE_CHANNEL_SERIALIZATION_MODE="xml"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testkit.CheckLeaks(t)

@@ -266,7 +266,7 @@ func (w *Worker) answerNewconn(o *order, ok bool) {
 	w.mu.Lock()
 	ch, seq := w.ch, w.nextSeq()
 	w.mu.Unlock()
-	if err := ch.Send(context.Background(), accepted(o.Seq, ok, seq)); err != nil {
+	if err := ch.Send(context.Background(), nodeipc.Internal{Value: answer{cmdCluster, o.Seq, ok, seq}}); err != nil {
 		w.log.Debug("cluster: answer to newconn", "error", err)
 	}
 }

@@ -107,6 +107,17 @@ func (d *Decoder) decode(v Value, dst any) error {
 		}
 		return err
 	}
+	// What any makes of it is what is wanted: then a reference to the whole leads to the target.
+	switch p := dst.(type) {
+	case *map[string]any:
+		if t, _ := v.locate(); *p == nil && t == tagObject && !d.Ordered {
+			x, err := s.any()
+			if err == nil {
+				*p = x.(map[string]any)
+			}
+			return err
+		}
+	}
 	if v.doc != nil { // a reference to the whole leads to the target
 		s.keep(s.start, target.Type(), dst)
 	}

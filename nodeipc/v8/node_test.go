@@ -23,7 +23,7 @@ type node struct {
 
 func startNode(t testing.TB) *node {
 	t.Helper()
-	return &node{t, testkit.StartPeer(t, "v8_peer.js"), testkit.NodeMajor(t)}
+	return &node{t, testkit.StartPeer(t, "v8_peer.js"), testkit.Peer(t).Major()}
 }
 
 // decode is what Node makes of a payload, or its error.

@@ -34,6 +34,7 @@ type walker struct {
 	depth   int // levels left
 	check   bool
 	cut     bool // a varint was longer than it may be
+	special bool // there is something that not every reader takes the same way: see Value.Portable
 
 	// Of a walker that checks; the others read what was checked before.
 	ids   []object // by id
@@ -305,17 +306,21 @@ func (w *walker) bare() (object, error) {
 		}
 		return o, err
 	case tagRegExp:
+		w.special = true // for its flags
 		if o, err = w.opens(at, 0); err == nil {
 			err = w.regexp(at)
 		}
 		return o, err
 	case tagBuffer, tagImmutable:
+		w.special = w.special || t == tagImmutable
 		o = w.object(at)
 		_, err = w.counted()
 	case tagResizable:
+		w.special = true
 		o = w.object(at)
 		err = w.resizable(at)
 	case tagError:
+		w.special = true
 		if o, err = w.opens(at, 0); err == nil {
 			err = w.error()
 		}
@@ -465,6 +470,9 @@ func (w *walker) host(at int) (object, error) {
 	typ, err := w.varint()
 	if err != nil {
 		return o, err
+	}
+	if typ > uint32(Buffer) {
+		w.special = true
 	}
 	if typ >= uint32(viewTypes) {
 		return o, syntaxErr(at, "view of unknown type "+decimal(typ))
@@ -844,7 +852,7 @@ func parse(data []byte, l Layout, depth int) (Value, error) {
 	if _, err := w.value(); err != nil {
 		return Value{}, err
 	}
-	v.end, v.cut, v.flagged = w.pos, w.cut, len(w.views) > 0 && w.version >= 14
+	v.end, v.cut, v.portable = w.pos, w.cut, !w.special && !w.cut && len(w.views) == 0
 	if len(w.refs) > 0 || len(w.odd) > 0 {
 		v.doc = w.doc()
 	}

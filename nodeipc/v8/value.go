@@ -80,8 +80,9 @@ type Value struct {
 	depth   int32  // levels around it
 	version byte
 	cut     bool // the payload has varints that end otherwise where other bytes follow
-	flagged bool // the payload has native views of version 14 or later
 	layout  Layout
+
+	portable bool
 }
 
 // Parse checks a payload and returns the value in it. It takes what V8's reader takes, bytes behind the value included,
@@ -242,6 +243,13 @@ func (v Value) appendAs(dst []byte, next uint32) (out []byte, ids uint32, err er
 	w.value()
 	return append(dst, v.data[from:v.end]...), w.next - v.id, err
 }
+
+// Version is the wire version of the payload: Node 18 and later write 15, older ones and this package 13.
+func (v Value) Version() int { return int(v.version) }
+
+// Portable tells whether every Node from 12 on makes the same value of the payload if it names version 13: there are no
+// native views, no Errors and regular expressions, and no types that came later.
+func (v Value) Portable() bool { return v.portable }
 
 // text makes a Go string of the characters of a string.
 func text(tag byte, b []byte) string {

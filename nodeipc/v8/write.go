@@ -425,7 +425,7 @@ func (e *encodeState) own(v any) error {
 
 // value writes a Value.
 func (e *encodeState) value(v Value) error {
-	if len(v.data) > 0 && (v.layout != e.Layout || v.flagged || v.cut) {
+	if len(v.data) > 0 && (v.layout != e.Layout || !v.portable) {
 		var x any
 		if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
 			return err

@@ -13,7 +13,7 @@ import (
 )
 
 // feed gives text to r in reads of the sizes that size returns, and returns the lines.
-func feed(r *lineReader, text []byte, size func() int) (lines [][]byte) {
+func feed(r *frameReader, text []byte, size func() int) (lines [][]byte) {
 	for len(text) > 0 {
 		room := r.space()
 		n := copy(room[:min(len(room), size())], text)
@@ -31,7 +31,7 @@ func feed(r *lineReader, text []byte, size func() int) (lines [][]byte) {
 }
 
 // Lines of all sizes, in reads of all sizes: none changes once it was handed out, and no byte is looked at twice.
-func TestLineReader(t *testing.T) {
+func TestFrameReader(t *testing.T) {
 	testkit.CheckLeaks(t)
 	for seed := range uint64(10) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -56,7 +56,7 @@ func TestLineReader(t *testing.T) {
 		rest := strings.Repeat("unfinished ", random.IntN(10000))
 		text.WriteString(rest)
 		most := 1 << random.IntN(20)
-		r := lineReader{max: -1}
+		r := frameReader{max: -1}
 		lines := feed(&r, text.Bytes(), func() int { return 1 + random.IntN(most) })
 		require.Len(t, lines, len(want))
 		for range 2 {
@@ -73,12 +73,12 @@ func TestLineReader(t *testing.T) {
 }
 
 // A long line is copied a bounded number of times, whatever the reads are like, and its room is not kept.
-func TestLineReaderLongLine(t *testing.T) {
+func TestFrameReaderLongLine(t *testing.T) {
 	testkit.CheckLeaks(t)
 	const size = 10 << 20
 	line := bytes.Repeat([]byte("x"), size)
 	text := append(bytes.Clone(line), "\nshort\n"...)
-	r := lineReader{max: -1}
+	r := frameReader{max: -1}
 	var blocks []int
 	seen := 0
 	lines := feed(&r, text, func() int {
@@ -100,21 +100,21 @@ func TestLineReaderLongLine(t *testing.T) {
 	require.Equal(t, blockSize, len(r.buf), "short lines follow: they must not keep the large block")
 }
 
-func TestLineReaderTooLong(t *testing.T) {
+func TestFrameReaderTooLong(t *testing.T) {
 	testkit.CheckLeaks(t)
 	for _, test := range []struct {
 		max, n int
 		want   bool
 	}{{10, 10, false}, {10, 11, true}, {0, 0, false}, {0, 1, true}, {-1, 100000, false}} {
-		r := lineReader{max: test.max}
+		r := frameReader{max: test.max}
 		feed(&r, append([]byte("before it\n"), bytes.Repeat([]byte("x"), test.n)...), func() int { return 1000 })
-		require.Equal(t, test.want, r.tooLong(), "%+v", test)
+		require.Equal(t, test.want, test.max >= 0 && r.coming() > test.max, "%+v", test)
 	}
 }
 
-func TestLineReaderNewBlock(t *testing.T) {
+func TestFrameReaderNewBlock(t *testing.T) {
 	testkit.CheckLeaks(t)
-	r := lineReader{max: -1}
+	r := frameReader{max: -1}
 	require.False(t, r.newBlock())
 	feed(&r, []byte("1\n2\n"), func() int { return 100 })
 	require.True(t, r.newBlock())

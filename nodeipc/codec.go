@@ -1,0 +1,33 @@
+package nodeipc
+
+// A codec is a serialization as the channel needs it: how a payload is framed, written and read. It does no I/O.
+type codec interface {
+	serialization() Serialization
+
+	// frame appends the frame of a payload, frameSize is its length, and payload undoes it.
+	frame(dst, payload []byte) []byte
+	frameSize(payload int) int
+	payload(frame []byte) []byte
+
+	// encode appends the frame of v; cmd names the internal message that it would be taken for.
+	encode(dst []byte, v any) (frame []byte, cmd string, err error)
+	// encodeHandle appends the frame that carries v beside a descriptor. local is for a unix socket.
+	encodeHandle(dst []byte, typ HandleType, v any, local bool) (frame, payload []byte, cmd string, err error)
+
+	// scan checks a payload of the peer. cmd names an internal message; whole says that the payload can be sent on as it
+	// is, to any peer.
+	scan(payload []byte) (cmd string, whole bool, err error)
+	// unwrap takes the message out of the payload of a handle's frame that has passed scan. It sets typ if there is one.
+	unwrap(payload []byte, typ *HandleType) (msg []byte, err error)
+	decode(payload []byte, v any) error
+
+	// what is the name of what a payload should have been, for errors.
+	what() string
+}
+
+func newCodec(o *Options) codec {
+	if o.Serialization == Advanced {
+		return &advancedCodec{node: o.Node}
+	}
+	return jsonCodec{}
+}

@@ -1,0 +1,179 @@
+package nodeipc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
+	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
+)
+
+// advancedCodec is serialization: 'advanced': a payload is V8's structured clone of a value, with Node's own layout of
+// Buffers and views; its frame is the length in four bytes, the highest first, and the payload (docs/protocol.md 1.5).
+//
+// The length of a frame is a multiple of four, by bytes behind the value, which every reader passes over: so the length
+// field of a frame never lies across the end of a read, at which Node 16 and 18 would stop for ever.
+type advancedCodec struct {
+	node   int         // the oldest Node that the peer may be, as the program says; 0 if it does not
+	modern atomic.Bool // the peer writes as Node 18 and later do
+}
+
+const (
+	wireVersion = 13 // what we write, as every reader takes it
+	oldestNode  = 12
+	modernNode  = 18
+)
+
+func (*advancedCodec) serialization() Serialization { return Advanced }
+func (*advancedCodec) what() string                 { return "a message that V8 cannot read" }
+
+func (*advancedCodec) frameSize(payload int) int   { return (4 + payload + 3) &^ 3 }
+func (*advancedCodec) payload(frame []byte) []byte { return frame[4:] }
+
+func (c *advancedCodec) frame(dst, payload []byte) []byte {
+	from := len(dst)
+	dst = append(append(dst, 0, 0, 0, 0), payload...)
+	dst[from+5] = wireVersion
+	return finishFrame(dst, from)
+}
+
+// finishFrame completes the frame of which the room for the length is at from.
+func finishFrame(dst []byte, from int) []byte {
+	for (len(dst)-from)%4 != 0 {
+		dst = append(dst, 0)
+	}
+	binary.BigEndian.PutUint32(dst[from:], uint32(len(dst)-from-4))
+	return dst
+}
+
+func (c *advancedCodec) encoder() *v8.Encoder {
+	e := &v8.Encoder{Layout: v8.Channel, Node: c.node}
+	if e.Node == 0 {
+		e.Node = oldestNode
+		if c.modern.Load() {
+			e.Node = modernNode
+		}
+	}
+	return e
+}
+
+func (c *advancedCodec) encode(dst []byte, v any) (frame []byte, cmd string, err error) {
+	if v, err = advancedValue(v); err != nil {
+		return dst, "", err
+	}
+	from := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	if dst, err = c.encoder().Append(dst, v); err != nil {
+		return dst[:from], "", err
+	}
+	return finishFrame(dst, from), c.cmdOf(dst[from+4:]), nil
+}
+
+// advancedValue replaces what stands for text or payloads by the value that it means.
+func advancedValue(v any) (any, error) {
+	switch m := v.(type) {
+	case *Message:
+		if m == nil {
+			return nil, nil
+		}
+		if _, ok := m.codec.(*advancedCodec); ok {
+			return v8.Parse(m.Data, v8.Channel)
+		}
+		var value any
+		err := m.Decode(&value)
+		return value, err
+	case json.RawMessage:
+		var value any
+		err := jsjson.Unmarshal(m, &value)
+		return value, err
+	}
+	return v, nil
+}
+
+// cmdKey is how our encoder writes the key cmd.
+var cmdKey = []byte("\"\x03cmd")
+
+// cmdOf returns the cmd of a payload of our own if Node would take it for an internal message.
+func (c *advancedCodec) cmdOf(payload []byte) string {
+	if !bytes.Contains(payload, cmdKey) {
+		return ""
+	}
+	cmd, _, _ := c.scan(payload)
+	return cmd
+}
+
+func (c *advancedCodec) encodeHandle(dst []byte, typ HandleType, v any, local bool) (frame, payload []byte, cmd string, err error) {
+	if v, err = advancedValue(v); err != nil {
+		return dst, nil, "", err
+	}
+	envelope := struct {
+		Cmd  string `v8:"cmd"`
+		Type string `v8:"type"`
+		Msg  any    `v8:"msg"`
+		Kind string `v8:"nativeKind,omitempty"`
+	}{Cmd: cmdHandle, Type: string(typ), Msg: v}
+	if local { // Deno takes it for TCP otherwise; nobody else looks at it
+		envelope.Kind = "pipe"
+	}
+	from := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	if dst, err = c.encoder().Append(dst, &envelope); err != nil {
+		return dst[:from], nil, "", err
+	}
+	dst = finishFrame(dst, from)
+	var ignored HandleType
+	if payload, err = c.unwrap(dst[from+4:], &ignored); err == nil {
+		cmd, _, err = c.scan(payload)
+	}
+	return dst, payload, cmd, err
+}
+
+func (c *advancedCodec) scan(payload []byte) (cmd string, whole bool, err error) {
+	value, err := v8.Parse(payload, v8.Channel)
+	if err != nil {
+		return "", false, err
+	}
+	if value.Version() > wireVersion && !c.modern.Load() {
+		c.modern.Store(true)
+	}
+	if k := value.Kind(); k == v8.KindObject || k == v8.KindArray {
+		for name, member := range value.Members() {
+			if name == "cmd" {
+				cmd, _ = member.String()
+			}
+		}
+		// lib/internal/child_process.js, isInternal
+		if len(cmd) <= len("NODE_") || cmd[:5] != "NODE_" {
+			cmd = ""
+		}
+	}
+	return cmd, value.Portable() && payload[1] < 0x80, nil // a version in one byte can be changed
+}
+
+func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {
+	value, err := v8.Parse(payload, v8.Channel)
+	if err != nil {
+		return nil, err
+	}
+	var inner v8.Value // undefined, as Node delivers it, if there is none
+	for name, member := range value.Members() {
+		switch name {
+		case "type":
+			s, _ := member.String()
+			*typ = HandleType(s)
+		case "msg":
+			inner = member
+		}
+	}
+	return inner.Append(nil)
+}
+
+func (*advancedCodec) decode(payload []byte, v any) error {
+	if len(payload) == 0 {
+		return errors.New("no payload")
+	}
+	return (&v8.Decoder{Layout: v8.Channel}).Decode(payload, v)
+}
