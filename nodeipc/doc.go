@@ -53,6 +53,20 @@
 // channel does not handle itself goes to Options.Internal. Send refuses a value that would be taken for one, however it
 // is spelled, because such a message can kill a Node peer; Internal is the way to send one on purpose.
 //
+// # Advanced serialization
+//
+// With Options.Serialization Advanced in a parent, and serialization: 'advanced' of a Node parent (Connect learns of it by
+// itself), messages are V8's structured clone, of package v8: it carries what JSON does not, and the same calls take it.
+// []byte is a Buffer, time.Time a Date, *big.Int a BigInt; v8.Map, v8.Set, v8.Error and others stand for what Go lacks;
+// pointers, maps and slices that are shared or form a cycle are sent as such. Struct tags are v8, or else json. A
+// json.RawMessage is sent as the value that it describes.
+//
+//	ch, err := nodeipc.Start(cmd, &nodeipc.Options{Serialization: nodeipc.Advanced})
+//	err = ch.Send(ctx, map[string]any{"buf": []byte("raw"), "when": time.Now(), "big": big.NewInt(1 << 40)})
+//
+// A Buffer in a received message is a part of Message.Data: it stays in memory with it. Values of more than 1000 levels
+// are refused, because they end a Node; see Options.Node for what else an older one cannot read.
+//
 // # Handles
 //
 // A socket travels beside a message: SendHandle takes the connections and listeners of package net, and what arrives is

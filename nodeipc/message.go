@@ -10,7 +10,8 @@ import (
 // ones cost no allocation: keeping a small message keeps at most one block of 64 KiB and its neighbours there alive;
 // Clone frees it from them. A message over 64 KiB has a block of its own.
 type Message struct {
-	// Data is the payload as it came, without framing: one valid JSON text.
+	// Data is the payload as it came, without framing: one valid JSON text, or in advanced mode one value for
+	// v8.Decoder with Layout Channel.
 	Data []byte
 	// Handle is the socket that came with the message, or nil. One that nobody takes is closed when the channel is closed
 	// or the garbage collector finds it.
@@ -32,7 +33,7 @@ func (m *Message) unchanged() bool {
 	return m != nil && m.sum != 0 && m.sum == maphash.Bytes(seed, m.Data)
 }
 
-// Decode decodes the payload into v as json.Unmarshal does, with these differences: a []byte is read from a Buffer
+// Decode decodes the payload into v, in advanced mode as v8.Decoder does, otherwise as json.Unmarshal with these differences: a []byte is read from a Buffer
 // ({"type":"Buffer","data":[…]}) or a base64 string, and unpaired surrogates become U+FFFD. Strings in an any share
 // memory with their neighbours: one that is kept for long keeps up to 64 KiB alive, unless strings.Clone frees it. An
 // error is a *DecodeError.
