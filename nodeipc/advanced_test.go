@@ -38,6 +38,9 @@ func TestAdvancedEcho(t *testing.T) {
 		"deep": deep, "cmd": map[string]any{"cmd": "NODE_"}, "two bytes": "€uro", "surrogate": "\xed\xa0\x80",
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "cmd" && testkit.Peer(t).Kind == "Deno" {
+				t.Skip("Deno takes it for an internal message")
+			}
 			if name == "undefined" || name == "bigint" { // process.send takes them within others only
 				v = map[string]any{"v": v}
 			}
