@@ -12,13 +12,17 @@ GOTEST   = go test -timeout 15m
 demo:
 	go run ./examples/demo
 
-test:
+test: node_modules/.package-lock.json
 	$(GOTEST) -race ./...
 	node --test lib/test/*.test.js
 
+# The packages of npm that the tests have beside the companion, which itself needs none.
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+
 # The same against every Node that is supported, and what there is for Bun and Deno; writes the table of README.md.
 # Without the race detector, which has nothing to do with the peer.
-test-matrix: setup
+test-matrix: setup node_modules/.package-lock.json
 	go run ./scripts/matrix
 
 # What a message costs, beside Node, Bun and Deno: docs/performance.md. Some rows: make bench BENCH="-only '^echo 64B'".

@@ -1,0 +1,156 @@
+// Jestworker is a Go program as a worker of jest-worker: its methods are called from JavaScript. What it has to say for
+// that is in docs/ecosystem.md.
+//
+//	const { Worker } = require('jest-worker')
+//	const worker = new Worker('/not/looked/at', { // any absolute path
+//	  exposedMethods: ['sum'],
+//	  forkOptions: { execPath: './jestworker', execArgv: [] },
+//	})
+//	console.log(await worker.sum(1, 2)) // 3
+//	await worker.end()
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"runtime"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc"
+)
+
+// A method is what JavaScript calls. Its error arrives there as an Error.
+type method func(ctx context.Context, args []any) (any, error)
+
+func main() {
+	ctx := context.Background()
+	ch, err := nodeipc.Connect(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ch.Close()
+	err = serve(ctx, ch, map[string]method{
+		"sum": func(_ context.Context, args []any) (any, error) {
+			sum := 0.0
+			for _, arg := range args {
+				n, ok := arg.(float64)
+				if !ok {
+					return nil, fmt.Errorf("cannot add a %T", arg)
+				}
+				sum += n
+			}
+			return sum, nil
+		},
+		"echo": func(_ context.Context, args []any) (any, error) {
+			return args, nil
+		},
+		"fail": func(context.Context, []any) (any, error) {
+			return nil, &failure{Name: "RangeError", Message: "it did not work", Code: "E_FAIL"}
+		},
+		"report": func(ctx context.Context, _ []any) (any, error) { // to promise.UNSTABLE_onCustomMessage
+			return "done", ch.Send(ctx, []any{toCustom, "half way"})
+		},
+		"crash": func(context.Context, []any) (any, error) {
+			os.Exit(7)
+			return nil, nil
+		},
+		"wait": func(ctx context.Context, _ []any) (any, error) {
+			if err := ch.Send(ctx, []any{toCustom, "waiting"}); err != nil {
+				return nil, err
+			}
+			select {}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// The first elements of the arrays that are all messages.
+const (
+	fromInitialize = 0 // [0, false, workerPath, setupArgs]
+	fromCall       = 1 // [1, false, method, args]
+	fromEnd        = 2 // [2, false]
+	fromMemory     = 3 // [3]
+	fromSetup      = 4 // [4]
+
+	toResult = 0 // [0, result]
+	toError  = 1 // [1, name, message, stack, properties]
+	toCustom = 3 // [3, value]
+	toMemory = 4 // [4, bytes]
+)
+
+// serve answers calls until the parent wants the end or is gone. The parent sends one call and waits for its result.
+func serve(ctx context.Context, ch *nodeipc.Channel, methods map[string]method) error {
+	for m, err := range ch.Messages(ctx) {
+		if err != nil {
+			return err
+		}
+		var kind [1]int
+		if err := m.Decode(&kind); err != nil {
+			return err
+		}
+		var reply []any
+		switch kind[0] {
+		case fromInitialize: // wants no reply
+			continue
+		case fromCall:
+			var call [4]any
+			if err := m.Decode(&call); err != nil {
+				return err
+			}
+			name, _ := call[2].(string)
+			args, _ := call[3].([]any)
+			reply = answer(ctx, methods, name, args)
+		case fromEnd: // to leave is all; whoever is still there after half a second is killed
+			return nil
+		case fromMemory:
+			var stats runtime.MemStats
+			runtime.ReadMemStats(&stats)
+			reply = []any{toMemory, stats.HeapInuse}
+		case fromSetup:
+			reply = []any{toResult, nil}
+		default:
+			return fmt.Errorf("unexpected message %s", m.Data)
+		}
+		if err := ch.Send(ctx, reply); err != nil { // a result that cannot be sent, or the parent is gone
+			if err := ch.Send(ctx, failed("send", err)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func answer(ctx context.Context, methods map[string]method, name string, args []any) []any {
+	f, ok := methods[name]
+	if !ok {
+		return failed(name, errors.New("there is no such method"))
+	}
+	result, err := f(ctx, args)
+	if err != nil {
+		return failed(name, err)
+	}
+	return []any{toResult, result}
+}
+
+// A failure is an error with what else an Error may have in JavaScript. Any other error is an Error with its message.
+type failure struct {
+	Name    string `json:"-"` // that of a constructor there: TypeError
+	Message string `json:"-"`
+	Code    string `json:"code,omitempty"` // this and other members become properties
+}
+
+func (f *failure) Error() string { return f.Message }
+
+// failed is what arrives as an Error. The last element has to be an object; otherwise it is what is thrown.
+func failed(method string, err error) []any {
+	var f *failure
+	if !errors.As(err, &f) {
+		f = &failure{Name: "Error", Message: err.Error()}
+	}
+	stack := fmt.Sprintf("%s: %s\n    at %s (Go)", f.Name, f.Message, method)
+	return []any{toError, f.Name, f.Message, stack, f}
+}
