@@ -106,7 +106,7 @@ await report(process.env.ABANDON ? {
       const error = await child.getOneMessage();
       (child.nodeChildProcess ?? child).disconnect();
       await child;
-      return { ...await outcome(Promise.reject(error), 'name', 'code') };
+      return outcome(Promise.reject(error), 'name');
     },
     async gracefulCancel() {
       const controller = new AbortController();
