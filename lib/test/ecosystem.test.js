@@ -66,7 +66,7 @@ function execa(name, serialization) {
   const answers = (...messages) => ({ ipcOutput: messages, ...disconnected });
   const cancelled = (reason) => ({
     exitCode: 0, isCanceled: true, isGracefullyCanceled: true, ipcOutput: ['waiting'],
-    stdout: `cancelled: ${reason}`, originalMessage: reason, ends: [0],
+    stdout: `cancelled: Error: ${reason}`, originalMessage: reason, ends: [0],
   });
   return {
     one: { echoed: values, ...answers(...values) },

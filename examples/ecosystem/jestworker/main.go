@@ -47,7 +47,7 @@ func main() {
 			return args, nil
 		},
 		"fail": func(context.Context, []any) (any, error) {
-			return nil, &failure{Name: "RangeError", Message: "it did not work", Code: "E_FAIL"}
+			return nil, &jsError{name: "RangeError", message: "it did not work", properties: properties{Code: "E_FAIL"}}
 		},
 		"report": func(ctx context.Context, _ []any) (any, error) { // to promise.UNSTABLE_onCustomMessage
 			return "done", ch.Send(ctx, []any{toCustom, "half way"})
@@ -136,21 +136,23 @@ func answer(ctx context.Context, methods map[string]method, name string, args []
 	return []any{toResult, result}
 }
 
-// A failure is an error with what else an Error may have in JavaScript. Any other error is an Error with its message.
-type failure struct {
-	Name    string `json:"-"` // that of a constructor there: TypeError
-	Message string `json:"-"`
-	Code    string `json:"code,omitempty"` // this and other members become properties
+// A jsError is an error of a method with what else JavaScript may see of one. Any other is an Error with its text.
+type jsError struct {
+	name, message string // name is that of a constructor there: TypeError
+	properties    properties
 }
 
-func (f *failure) Error() string { return f.Message }
+func (e *jsError) Error() string { return e.message }
 
-// failed is what arrives as an Error. The last element has to be an object; otherwise it is what is thrown.
+type properties struct {
+	Code string `json:"code,omitempty"`
+}
+
+// failed is what arrives as an Error. The last element has to be an object; otherwise it is what is thrown. (It must not be
+// a Go error: with advanced serialization that is an Error, whose properties are lost on the way.)
 func failed(method string, err error) []any {
-	var f *failure
-	if !errors.As(err, &f) {
-		f = &failure{Name: "Error", Message: err.Error()}
-	}
-	stack := fmt.Sprintf("%s: %s\n    at %s (Go)", f.Name, f.Message, method)
-	return []any{toError, f.Name, f.Message, stack, f}
+	e := &jsError{name: "Error", message: err.Error()}
+	errors.As(err, &e)
+	stack := fmt.Sprintf("%s: %s\n    at %s (Go)", e.name, e.message, method)
+	return []any{toError, e.name, e.message, stack, e.properties}
 }

@@ -40,7 +40,7 @@ var methods = map[string]method{
 		return params, nil
 	},
 	"fail": func(context.Context, []any, func(any) error) (any, error) {
-		return nil, &failure{Message: "it did not work", Code: "E_FAIL"}
+		return nil, &codedError{"it did not work", "E_FAIL"}
 	},
 	"wait": func(ctx context.Context, _ []any, emit func(any) error) (any, error) {
 		if err := emit("waiting"); err != nil {
@@ -88,14 +88,18 @@ type response struct {
 	Error  *failure `json:"error"`
 }
 
-// A failure is the form of an error: all its members become properties of the Error. A method may return one.
+// A failure is the form of an error: all its members become properties of the Error. (It must not be a Go error itself:
+// with advanced serialization that is an Error, whose message the pool does not look for.)
 type failure struct {
 	Message string `json:"message"`
 	Stack   string `json:"stack"`
 	Code    string `json:"code,omitempty"`
 }
 
-func (f *failure) Error() string { return f.Message }
+// A codedError is an error of a method that has a code in JavaScript.
+type codedError struct{ message, code string }
+
+func (e *codedError) Error() string { return e.message }
 
 type event struct {
 	ID      int  `json:"id"`
@@ -158,11 +162,11 @@ func run(ctx context.Context, ch *nodeipc.Channel, r request) response {
 }
 
 func failed(r request, err error) response {
-	var f *failure
-	if !errors.As(err, &f) {
-		f = &failure{Message: err.Error()}
+	f := &failure{Message: err.Error(), Stack: fmt.Sprintf("Error: %v\n    at %s (Go)", err, r.Method)}
+	var coded *codedError
+	if errors.As(err, &coded) {
+		f.Code = coded.code
 	}
-	f.Stack = fmt.Sprintf("Error: %s\n    at %s (Go)", f.Message, r.Method)
 	return response{ID: r.ID, Error: f}
 }
 

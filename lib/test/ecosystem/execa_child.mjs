@@ -19,7 +19,7 @@ for await (const { op, value } of getEachMessage()) {
     }
   } else if (op === 'wait') {
     signal.addEventListener('abort', () => {
-      console.log('cancelled:', signal.reason.message);
+      console.log(`cancelled: ${signal.reason}`);
       process.exit(0);
     });
     await sendMessage('waiting');
