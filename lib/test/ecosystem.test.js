@@ -82,7 +82,7 @@ function execa(name, serialization) {
       ends: ['SIGTERM'],
     },
     ...(advanced ? {
-      error: { error: true, message: 'it did not work', name: 'RangeError', ends: [0] },
+      error: { error: true, message: 'it did not work', name: 'Error', ends: [0] },
       gracefulCancel: cancelled('enough'),
       gracefulCancelWithoutReason: cancelled('This operation was aborted'),
     } : {}),

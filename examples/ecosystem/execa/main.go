@@ -53,6 +53,8 @@ func serve(ctx context.Context, p *parent) (code int, err error) {
 		switch c.Op {
 		case "echo":
 			err = p.ch.Send(ctx, c.Value)
+		case "error": // is an Error there, with advanced serialization
+			err = p.ch.Send(ctx, errors.New("it did not work"))
 		case "ask":
 			err = p.sendStrict(ctx, "are you there?")
 			if errors.Is(err, errNobodyListens) {

@@ -7,7 +7,7 @@ for await (const { op, value } of getEachMessage()) {
   if (op === 'echo') {
     await sendMessage(value);
   } else if (op === 'error') {
-    await sendMessage(new RangeError('it did not work'));
+    await sendMessage(new Error('it did not work'));
   } else if (op === 'ask') {
     try {
       await sendMessage('are you there?', { strict: true });
