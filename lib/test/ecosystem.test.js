@@ -8,6 +8,7 @@
 
 const assert = require('node:assert');
 const { execFile, execFileSync, spawn } = require('node:child_process');
+const { createHash } = require('node:crypto');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -50,6 +51,7 @@ function run(file, args, env) {
   });
 }
 
+const sha256 = (text) => createHash('sha256').update(text).digest();
 const disconnected = { exitCode: 0, ends: [0] };
 const failure = { error: true, message: 'it did not work', code: 'E_FAIL' };
 const buffers = [Buffer.from('buffer'), new Map([['k', new Map([[1, Buffer.from('inner')]])]]), 12345678901234567890n,
@@ -111,7 +113,11 @@ function jestworker(name, serialization) {
     },
     busy: { end: { forceExited: true }, ends: ['SIGTERM'] },
     ...(serialization === 'advanced' ? {
-      values: { echoed: buffers, empty: [Buffer.alloc(0), new Map()], large: true, end, ends: [0] },
+      values: {
+        echoed: buffers, empty: [Buffer.alloc(0), new Map()], large: true,
+        digest: new Map([['a', sha256('abc')], ['b', sha256('')]]),
+        end, ends: [0],
+      },
     } : {}),
   };
 }
@@ -171,7 +177,7 @@ for (const library of libraries) {
       Node: () => (isExeca ? [parent, path.join(__dirname, 'ecosystem', 'execa_child.mjs'), library.name] : []),
       Go: () => [path.join(binaries, library.sees.name)],
     };
-    for (const child of serialization === 'json' ? ['Node', 'Go'] : ['Node']) {
+    for (const child of ['Node', 'Go']) {
       test(`${title}, ${serialization}: a child in ${child}`, { skip }, async () => {
         const { code, stdout, stderr } = await run(parent, [...args, ...children[child]()]);
         assert.strictEqual(code, 0, stderr);
@@ -180,7 +186,7 @@ for (const library of libraries) {
         assert.deepStrictEqual(saw, library.sees(library.name, serialization));
       });
     }
-    if (serialization === 'json') test(`${title}, ${serialization}: a child in Go whose parent is killed`, { skip }, async () => {
+    test(`${title}, ${serialization}: a child in Go whose parent is killed`, { skip }, async () => {
       const { signal, stderr } = await run(parent, [...args, ...children.Go()], { ABANDON: '1' });
       assert.strictEqual(signal, 'SIGKILL', stderr);
       assert.strictEqual(stderr, '');

@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log"
@@ -19,6 +20,7 @@ import (
 	"runtime"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
+	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 
 // A method is what JavaScript calls. Its error arrives there as an Error.
@@ -45,6 +47,25 @@ func main() {
 		},
 		"echo": func(_ context.Context, args []any) (any, error) {
 			return args, nil
+		},
+		"digest": func(_ context.Context, args []any) (any, error) { // a Map of Buffers for a Map of Buffers
+			if len(args) != 1 {
+				return nil, errors.New("digest wants one Map")
+			}
+			files, ok := args[0].(*v8.Map)
+			if !ok {
+				return nil, fmt.Errorf("digest wants a Map, not a %T", args[0])
+			}
+			sums := new(v8.Map)
+			for name, data := range files.All() {
+				b, ok := data.([]byte)
+				if !ok {
+					return nil, fmt.Errorf("%v is no Buffer", name)
+				}
+				sum := sha256.Sum256(b)
+				sums.Set(name, sum[:])
+			}
+			return sums, nil
 		},
 		"fail": func(context.Context, []any) (any, error) {
 			return nil, &jsError{name: "RangeError", message: "it did not work", properties: properties{Code: "E_FAIL"}}

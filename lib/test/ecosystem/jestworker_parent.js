@@ -12,7 +12,7 @@ const advanced = serialization === 'advanced';
 
 function start(options) {
   return new Worker(path.join(__dirname, 'jestworker_child.js'), {
-    exposedMethods: ['sum', 'echo', 'fail', 'missing', 'report', 'crash', 'wait'],
+    exposedMethods: ['sum', 'echo', 'digest', 'fail', 'report', 'crash', 'wait'],
     numWorkers: 1,
     workerGracefulExitTimeout: 20000, // so that a slow machine is no reason for a signal
     forkOptions: { execPath, execArgv: [], serialization, silent: false },
@@ -100,6 +100,7 @@ report(process.env.ABANDON ? {
       const map = new Map([['k', new Map([[1, Buffer.from('inner')]])]]);
       return {
         echoed: await worker.echo(Buffer.from('buffer'), map, 12345678901234567890n, new Date(86400000), undefined),
+        digest: await worker.digest(new Map([['a', Buffer.from('abc')], ['b', Buffer.alloc(0)]])),
         empty: await worker.echo(Buffer.alloc(0), new Map()),
         large: (await worker.echo(Buffer.alloc(1 << 20, 7)))[0].every((byte) => byte === 7),
         end: await worker.end(),
