@@ -1,8 +1,9 @@
 'use strict';
 
-// execa, jest-worker and workerpool, as they come from npm, each with a child in Go, examples/ecosystem, and with one in
-// Node that has the same methods: both have to look the same to the library. The parents are in the folder ecosystem; they
-// run on the Node under test, NODEIPC_NODE or the one that runs this file. docs/ecosystem.md says what it takes.
+// execa, jest-worker and workerpool, as they come from npm, each with a child in Go, examples/ecosystem, and with one
+// in Node that has the same methods: both have to look the same to the library. The parents are in the folder
+// ecosystem; they run on the Node under test, NODEIPC_NODE or the one that runs this file. docs/ecosystem.md says what
+// a child has to say.
 //
 // A row that passes has left no process: the children have the parent's stderr, whose end is awaited.
 
@@ -152,8 +153,8 @@ const libraries = [
   { name: 'workerpool', title: 'workerpool 10', from: 14, sees: workerpool },
 ];
 
-// under is what runs the parents of a library, or why nothing does: the Node under test, but if nobody chose one and the
-// one of the PATH is too old, one that is not.
+// under is what runs the parents of a library, or why nothing does: the Node under test, but if nobody chose one and
+// the one of the PATH is too old, one that is not.
 function under({ title, from }) {
   const version = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim();
   const on = { node, title: `${title}, Node ${version}` };

@@ -1,5 +1,5 @@
-// Execa is a Go program that execa drives: messages both ways, with strict too, cancelSignal with gracefulCancel, and the
-// end. What it has to say for that is in docs/ecosystem.md.
+// Execa is a Go program that execa drives: messages both ways, with strict too, cancelSignal with gracefulCancel, and
+// the end. What it has to say for that is in docs/ecosystem.md.
 //
 //	import { execa } from 'execa'
 //	const child = execa('./execa', { ipc: true })
@@ -36,8 +36,8 @@ func main() {
 	os.Exit(code)
 }
 
-// serve does what the parent says, until the parent cancels or disconnects or a command ends the program. (A parent that
-// waits for the end of its child does not disconnect by itself.)
+// serve does what the parent says, until the parent cancels or disconnects or a command ends the program. (A parent
+// that waits for the end of its child does not disconnect by itself.)
 func serve(ctx context.Context, p *parent) (code int, err error) {
 	for {
 		c, err := receive[command](ctx, p)

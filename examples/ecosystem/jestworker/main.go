@@ -169,8 +169,8 @@ type properties struct {
 	Code string `json:"code,omitempty"`
 }
 
-// failed is what arrives as an Error. The last element has to be an object; otherwise it is what is thrown. (It must not be
-// a Go error: with advanced serialization that is an Error, whose properties are lost on the way.)
+// failed is what arrives as an Error. The last element has to be an object; otherwise it is what is thrown. (It must
+// not be a Go error: with advanced serialization that is an Error, whose properties are lost on the way.)
 func failed(method string, err error) []any {
 	e := &jsError{name: "Error", message: err.Error()}
 	errors.As(err, &e)

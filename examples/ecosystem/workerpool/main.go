@@ -20,8 +20,8 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
-// A method is what JavaScript calls. Its error arrives there as an Error. The context ends when the call is cancelled or
-// has timed out; a method that then returns keeps its process, others cost it. emit reaches the option on of exec.
+// A method is what JavaScript calls. Its error arrives there as an Error. The context ends when the call is cancelled
+// or has timed out; a method that then returns keeps its process, others cost it. emit reaches the option on of exec.
 type method func(ctx context.Context, params []any, emit func(any) error) (any, error)
 
 var methods = map[string]method{
@@ -107,7 +107,8 @@ type event struct {
 	Payload any  `json:"payload"`
 }
 
-// serve answers the pool until the pool wants the end or is gone. A pool sends one task to a worker and waits for its end.
+// serve answers the pool until the pool wants the end or is gone. A pool sends one task to a worker and waits for its
+// end.
 func serve(ctx context.Context, ch *nodeipc.Channel) error {
 	if err := ch.Send(ctx, ready); err != nil {
 		return err

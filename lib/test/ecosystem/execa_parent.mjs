@@ -19,7 +19,8 @@ const seen = (result) => Object.fromEntries([
 
 const values = [null, true, 1.5, 'ä', [1, [2]], { a: { b: [] } }];
 if (advanced) {
-  values.push([12345678901234567890n, undefined], new Date(86400000), Buffer.from('buffer'), new Map([['k', new Set([1])]]));
+  values.push([12345678901234567890n, undefined], new Date(86400000), Buffer.from('buffer'),
+    new Map([['k', new Set([1])]]));
 }
 
 // The child acknowledges what is sent with strict, and takes the message out of its envelope.
