@@ -1,6 +1,6 @@
 // Regenerates the golden bytes of the running Node, all of them or those named:
 //
-//   node generate.js [TESTDATA [json|dialogues...]]
+//   node generate.js [TESTDATA [json|dialogues|advanced...]]
 //
 // TESTDATA is the folder testdata of the repository unless given. "go test -update" calls this.
 // Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
@@ -9,7 +9,7 @@
 const { spawnSync } = require('child_process');
 const path = require('path');
 
-const generators = { json: 'gen_json.js', dialogues: 'gen_dialogue.js' };
+const generators = { json: 'gen_json.js', dialogues: 'gen_dialogue.js', advanced: 'gen_advanced.js' };
 const folder = path.resolve(process.argv[2] || path.join(__dirname, '..', 'testdata'));
 const names = process.argv.length > 3 ? process.argv.slice(3) : Object.keys(generators);
 
