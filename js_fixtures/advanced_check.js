@@ -56,9 +56,11 @@ let ended = false;
 if (process.argv.length > 2) {
   const child = spawn(process.argv[2], process.argv.slice(3), { stdio: [0, 1, 2, 'ipc'], serialization: 'advanced' });
   answer(child);
-  child.on('exit', (code, signal) => {
-    if (code !== 0 || !ended) console.error(`the child ended ${ended ? '' : 'early '}with ${signal || code}`);
-    process.exit(code === 0 && ended ? 0 : 1);
+  const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve(signal || code)));
+  const disconnected = new Promise((resolve) => child.on('disconnect', resolve)); // messages may come after the exit
+  Promise.all([exited, disconnected]).then(([how]) => {
+    if (how !== 0 || !ended) console.error(`the child ended ${ended ? '' : 'early '}with ${how}`);
+    process.exit(how === 0 && ended ? 0 : 1);
   });
 } else {
   answer(process);

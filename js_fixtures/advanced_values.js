@@ -409,7 +409,8 @@ add({
   native_members: [s`Object.assign(${key}, { a: 1, b: Buffer.from('b') })`, native(s`({ a: 1, b: Buffer.from('b') })`)],
   native_twice: [s`(() => { const x = Object.assign(${key}, { o: {} }); return [x, x, x.o, x.o]; })()`,
     native(s`(() => { const x = { o: {} }; return [x, x, x.o, x.o]; })()`)],
-  native_cycle: s`(() => { const x = ${key}; x.self = x; return x; })()`,
+  native_cycle: [s`(() => { const x = ${key}; x.self = x; return x; })()`, // Node cannot read what it writes for this
+    native(s`(() => { const x = {}; x.self = x; return x; })()`)],
   native_handle: [s`new (process.binding('tcp_wrap').TCP)(0)`, notInDeno(native(s`({ reading: false, onconnection: null })`))],
   native_port: [s`[new (require('worker_threads').MessageChannel)().port1]`, since(16, notInDeno(native(s`[{}]`)))],
 });

@@ -174,11 +174,25 @@ func servers(network string) []testkit.Case {
 	}
 }
 
+// probed is what probe_handles.js answers.
+type probed struct {
+	N  int
+	Is string
+}
+
+func answerOf(t testing.TB, p *process) (a probed) {
+	t.Helper()
+	m, err := p.Receive(limited(t))
+	require.NoError(t, err)
+	require.NoError(t, m.Decode(&a))
+	return a
+}
+
 // probeSocket gives probe_handles.js one end of a connection.
 func probeSocket(t testing.TB, p *process, w wire) {
 	require.NoError(t, p.SendHandle(limited(t), map[string]any{"n": 1, "as": "socket"}, w.here))
 	require.NoError(t, w.here.Close())
-	require.Equal(t, `{"n":1,"is":"Socket"}`, text(t, p.Channel))
+	require.Equal(t, probed{1, "Socket"}, answerOf(t, p))
 	require.Equal(t, "socket 1\n", all(t, w.there))
 }
 
@@ -186,7 +200,7 @@ func probeSocket(t testing.TB, p *process, w wire) {
 func probeServer(t testing.TB, p *process, ln net.Listener) {
 	require.NoError(t, p.SendHandle(limited(t), map[string]any{"n": 1, "as": "server"}, ln))
 	require.NoError(t, ln.Close())
-	require.Equal(t, `{"n":1,"is":"Server"}`, text(t, p.Channel))
+	require.Equal(t, probed{1, "Server"}, answerOf(t, p))
 	require.Equal(t, "server 1\n", dialled(t, ln.Addr()))
 }
 

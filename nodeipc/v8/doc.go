@@ -38,7 +38,8 @@
 // Functions, channels and complex numbers are errors.
 //
 // Strings hold UTF-8. An unpaired surrogate, which JavaScript strings may have, is the three bytes that UTF-8 would
-// have for it, and is written back as it was; what else is not UTF-8 is written as U+FFFD.
+// have for it, and is written back as it was; what else is not UTF-8 is written as U+FFFD, and is an error in the key of
+// a member, which it could make equal to another.
 //
 // A value decides for itself how it is written with MarshalV8 (Marshaler), read with UnmarshalV8 (Unmarshaler); then
 // comes encoding.TextMarshaler, and for keys of maps. json.Marshaler is not asked: what it gives is text.

@@ -37,6 +37,7 @@ type walker struct {
 	special bool // there is something that not every reader takes the same way: see Value.Portable
 
 	// Of a walker that checks; the others read what was checked before.
+	least int      // levels that were left at the deepest place
 	ids   []object // by id
 	refs  []uint32 // offsets of objects that are referred to
 	views []viewAt
@@ -202,6 +203,7 @@ func (w *walker) value() (object, error) {
 		return object{}, &LimitError{ErrDepth, "more levels than allowed", w.pos}
 	}
 	w.depth--
+	w.least = min(w.least, w.depth)
 	o, err := w.bare()
 	if err == nil {
 		switch w.data[o.at] { // a native view consumes the ArrayBuffer before it, or the reference to one
@@ -451,6 +453,7 @@ func (w *walker) host(at int) (object, error) {
 		case kind > 1:
 			return o, syntaxErr(at, "host object of unknown kind "+decimal(kind))
 		case kind == 1:
+			w.special = true // a reader's stack has room for few of them
 			if w.check {
 				w.ids[o.id].at = pending
 			}
@@ -571,6 +574,7 @@ func (w *walker) entries(end byte) error {
 			return err
 		}
 	}
+	w.special = w.special || n > maxMembers
 	at := w.pos
 	count, err := w.varint()
 	if err == nil && (count != n || end == tagMapEnd && n%2 != 0) {
@@ -606,6 +610,7 @@ func (w *walker) dense(at int) (object, error) {
 	if err != nil {
 		return o, err
 	}
+	w.special = w.special || n > maxElements
 	holes := len(w.holes)
 	for i := range n {
 		if w.ends(tagHole) {
@@ -677,6 +682,7 @@ func (w *walker) members(end byte, a *openArray) error {
 		}
 		w.keys = w.keys[:first]
 	}
+	w.special = w.special || n > maxMembers
 	at := w.pos
 	count, err := w.varint()
 	if err == nil && count != n {
@@ -844,7 +850,7 @@ func (d *doc) oddAt(at int) (oddArray, bool) {
 func parse(data []byte, l Layout, depth int) (Value, error) {
 	w := walkers.Get().(*walker)
 	defer w.free()
-	w.data, w.layout, w.depth, w.check = data, l, depth, true
+	w.data, w.layout, w.depth, w.least, w.check = data, l, depth, depth, true
 	if err := w.header(); err != nil {
 		return Value{}, err
 	}
@@ -852,7 +858,7 @@ func parse(data []byte, l Layout, depth int) (Value, error) {
 	if _, err := w.value(); err != nil {
 		return Value{}, err
 	}
-	v.end, v.cut, v.portable = w.pos, w.cut, !w.special && !w.cut && len(w.views) == 0
+	v.end, v.cut, v.levels, v.portable = w.pos, w.cut, int32(depth-w.least), !w.special && !w.cut && len(w.views) == 0
 	if len(w.refs) > 0 || len(w.odd) > 0 {
 		v.doc = w.doc()
 	}

@@ -78,6 +78,7 @@ type Value struct {
 	at, end int
 	id      uint32 // of the first object in it
 	depth   int32  // levels around it
+	levels  int32  // of the whole payload
 	version byte
 	cut     bool // the payload has varints that end otherwise where other bytes follow
 	layout  Layout
@@ -248,8 +249,9 @@ func (v Value) appendAs(dst []byte, next uint32) (out []byte, ids uint32, err er
 func (v Value) Version() int { return int(v.version) }
 
 // Portable tells whether every Node from 12 on makes the same value of the payload if it names version 13: there are no
-// native views, no Errors and regular expressions, and no types that came later.
-func (v Value) Portable() bool { return v.portable }
+// native views and objects, no Errors and regular expressions, no types that came later, and no more levels and members
+// than a Node has room for.
+func (v Value) Portable() bool { return v.portable && v.levels <= defaultWriteDepth }
 
 // text makes a Go string of the characters of a string.
 func text(tag byte, b []byte) string {

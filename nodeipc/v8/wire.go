@@ -260,6 +260,25 @@ func arrayIndex(key string) (uint32, bool) {
 	return uint32(n), n < math.MaxUint32
 }
 
+// wellFormed tells whether s is UTF-8 but for unpaired surrogates in the form of appendUTF16: then no other string is
+// written as s is.
+func wellFormed(s string) bool {
+	high := false
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && size == 1 {
+			u, ok := surrogateAt(s)
+			if !ok || high && u >= 0xdc00 {
+				return false
+			}
+			r, size = u, 3
+		}
+		high = r >= 0xd800 && r < 0xdc00
+		s = s[size:]
+	}
+	return true
+}
+
 // surrogateAt tells whether s starts with an unpaired surrogate as appendUTF16 writes it, and which.
 func surrogateAt(s string) (rune, bool) {
 	if len(s) >= 3 && s[0] == 0xed && s[1] >= 0xa0 && s[1] <= 0xbf && s[2] >= 0x80 && s[2] <= 0xbf {

@@ -159,6 +159,10 @@ func (e *encodeState) key(name string) error {
 		e.float(float64(i))
 		return nil
 	}
+	if !utf8.ValidString(name) && !wellFormed(name) {
+		// It would be changed, and maybe into another key of the object, which V8 does not read then.
+		return &UnsupportedValueError{reflect.TypeFor[string](), "key that is not UTF-8: " + strconv.Quote(name)}
+	}
 	return e.string(name)
 }
 
@@ -423,9 +427,10 @@ func (e *encodeState) own(v any) error {
 	return nil
 }
 
-// value writes a Value.
+// value writes a Value: anew if the reader could make something else of the bytes, or nothing.
 func (e *encodeState) value(v Value) error {
-	if len(v.data) > 0 && (v.layout != e.Layout || !v.portable) {
+	miscounted := e.node < 18 && e.firstError < e.next && v.doc != nil && len(v.doc.refs) > 0
+	if len(v.data) > 0 && (v.layout != e.Layout || !v.portable || miscounted || int(v.levels) > e.depth) {
 		var x any
 		if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
 			return err
