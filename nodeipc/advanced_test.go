@@ -33,7 +33,7 @@ func TestAdvancedEcho(t *testing.T) {
 		"text": "text", "number": 1.5, "int": 7.0, "null": nil, "true": true, "undefined": v8.Undefined{},
 		"list": []any{1.0, "two", nil}, "object": map[string]any{"a": 1.0},
 		"buffer": []byte{0, 1, 2}, "no buffer": []byte{}, "64 Ki": bytes.Repeat([]byte("x"), 64<<10), "1 Mi": bytes.Repeat([]byte("x"), 1<<20),
-		"bigint": big.NewInt(1 << 40), "date": v8.DateOf(time.UnixMilli(1234567890123)), 
+		"bigint": big.NewInt(1 << 40), "date": v8.DateOf(time.UnixMilli(1234567890123)),
 		"map": new(v8.Map).Set("k", 1.0), "set": new(v8.Set).Add("v"), "regexp": &v8.RegExp{Source: "a+", Flags: "gi"},
 		"deep": deep, "cmd": map[string]any{"cmd": "NODE_"}, "two bytes": "€uro", "surrogate": "\xed\xa0\x80",
 	} {
