@@ -237,6 +237,7 @@ func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 			}
 		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE): // a net.Conn takes one more for a moment
 			ok, lost = false, true
+			w.log.Warn("cluster: no room for a connection, it goes back to the primary", "error", err)
 		default: // nobody else would fare better with it
 			w.log.Warn("cluster: connection lost", "error", err)
 			w.answerNewconn(o, true)
