@@ -20,7 +20,7 @@ func printJSON(out *bufio.Writer, data []byte, l v8.Layout) error {
 		if err != nil {
 			return err // before anything has been printed
 		}
-		if t.Part == v8.PartReference {
+		if t.Part == v8.PartReference && t.ID < len(data) { // it is not there otherwise, as an error will say
 			p.refer(t.ID)
 		}
 	}
