@@ -2,18 +2,22 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 
-// A corpus is a cycle of messages of equal length, framed, as one text. Their members are in sorted order, their numbers
-// have one form only and their strings are escaped as JSON.stringify does it, so that every way of decoding and encoding
-// gives the same bytes again.
+// A corpus is a cycle of messages of equal length, framed, as one text. In JSON their members are in sorted order, their
+// numbers have one form only and their strings are escaped as JSON.stringify does it, so that every way of decoding and
+// encoding gives the same bytes again.
 type corpus struct {
-	frame int    // bytes of one frame, newline included
+	frame int    // bytes of one frame
 	cycle int    // bytes of the cycle
 	text  []byte // the cycle, and enough of the next one that a read never has to wrap around
 	ids   []uint32
@@ -21,20 +25,73 @@ type corpus struct {
 
 // makeCorpus returns a function that makes a corpus of count messages once, when it is wanted.
 func makeCorpus(count int, message func(id int, name string) string) func() *corpus {
+	return makeFrames(count, func(id int, name string) []byte { return append([]byte(message(id, name)), '\n') })
+}
+
+func makeFrames(count int, frame func(id int, name string) []byte) func() *corpus {
 	names := [...]string{"Ada", "Grace", "Edsger", "Barbara", "Donald", "Hedy", "Ken", "Margaret"}
 	return sync.OnceValue(func() *corpus {
 		c := &corpus{}
 		for i := range count {
 			id := 100000 + (i*7919)%899981 // six digits, no two alike
 			c.ids = append(c.ids, uint32(id))
-			c.text = append(append(c.text, message(id, names[i%len(names)])...), '\n')
+			c.text = append(c.text, frame(id, names[i%len(names)])...)
 		}
-		c.cycle = len(c.text)
-		c.frame = c.cycle / count
-		for len(c.text) < c.cycle+readSize {
-			c.text = append(c.text, c.text[:min(c.cycle, readSize)]...)
+		return c.closed()
+	})
+}
+
+// closed completes a corpus of which text and ids are there.
+func (c *corpus) closed() *corpus {
+	c.cycle = len(c.text)
+	c.frame = c.cycle / len(c.ids)
+	for len(c.text) < c.cycle+readSize {
+		c.text = append(c.text, c.text[:min(c.cycle, readSize)]...)
+	}
+	return c
+}
+
+// advanced makes a corpus of values in advanced serialization, in frames as this library writes them.
+func advanced(count int, value func(id int, name string) any) func() *corpus {
+	return makeFrames(count, func(id int, name string) []byte {
+		frame, err := (&v8.Encoder{Layout: v8.Channel}).Append(make([]byte, 4), value(id, name))
+		if err != nil {
+			panic(err) // nothing in it can fail
 		}
-		return c
+		for len(frame)%4 != 0 {
+			frame = append(frame, 0)
+		}
+		binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+		return frame
+	})
+}
+
+// buffers makes a corpus of Buffers.
+func buffers(size, count int) func() *corpus {
+	return advanced(count, func(id int, _ string) any {
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = byte(i * id >> 8)
+		}
+		return b
+	})
+}
+
+// graphs makes a corpus of object graphs: 200 objects in objects, 100 Maps and 100 Dates, and arrays.
+func graphs() func() *corpus {
+	return advanced(16, func(id int, name string) any {
+		items := make([]any, 100)
+		for i := range items {
+			items[i] = map[string]any{
+				"geo":  map[string]any{"lat": 0.5 + float64(i), "lng": -0.25 - float64(i)},
+				"list": []any{1, 2.5, i},
+				"name": fmt.Sprintf("%-8s the %3dth", name, i),
+				"ok":   i%3 == 0,
+				"tags": new(v8.Map).Set("alpha", i).Set("beta", true),
+				"when": v8.DateOf(time.UnixMilli(1.7e12 + int64(i)*1e6)),
+			}
+		}
+		return map[string]any{"id": id, "items": items, "type": "graph"}
 	})
 }
 

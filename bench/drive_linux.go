@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 
 const chunk = 64 << 10 // of a flood
@@ -45,10 +49,10 @@ func (p *peer) measure(t timing, round func(n int) error) (sample, error) {
 }
 
 // exchange has n messages echoed with so many in flight: as many as have come back by one read go out by one write.
-func (p *peer) exchange(co *corpus, inFlight, n int) error {
-	total := n * co.frame
-	for sent, got := 0, 0; got < total; {
-		if limit := min((got/co.frame+inFlight)*co.frame, total); sent < limit {
+// What comes back is the messages of back.
+func (p *peer) exchange(co, back *corpus, inFlight, n int) error {
+	for sent, got := 0, 0; got < n*back.frame; {
+		if limit := min(got/back.frame+inFlight, n) * co.frame; sent < limit {
 			k, err := p.writeSome(co.from(sent, limit-sent))
 			if err != nil {
 				return err
@@ -66,13 +70,55 @@ func (p *peer) exchange(co *corpus, inFlight, n int) error {
 				}
 			}
 		}
-		k, err := p.collectSome(co, got, total)
+		k, err := p.collectSome(back, got, n*back.frame)
 		if err != nil {
 			return err
 		}
 		got += k
 	}
 	return nil
+}
+
+// learn has every message of a corpus in advanced serialization echoed once, and returns the echoes, which have to be of
+// equal values: a runtime writes in its own version of the format. From then on they have to have the same bytes.
+func (p *peer) learn(co *corpus) (*corpus, error) {
+	back := &corpus{ids: co.ids}
+	for i := range co.ids {
+		sent := co.text[i*co.frame:][:co.frame]
+		if err := p.write(sent); err != nil {
+			return nil, err
+		}
+		frame := make([]byte, 4)
+		for at := 0; at < len(frame); {
+			k, err := p.read(frame[at:])
+			if err != nil {
+				return nil, err
+			}
+			if at += k; at == 4 && len(frame) == 4 {
+				n := binary.BigEndian.Uint32(frame)
+				if n > uint32(2*co.frame+1000) {
+					return nil, fmt.Errorf("a frame of %d bytes as the echo of %d", n, co.frame)
+				}
+				frame = append(frame, make([]byte, n)...)
+			}
+		}
+		var want, got any
+		d := v8.Decoder{Layout: v8.Channel}
+		if err := d.Decode(sent[4:], &want); err != nil {
+			return nil, err
+		}
+		if err := d.Decode(frame[4:], &got); err != nil {
+			return nil, err
+		}
+		if !reflect.DeepEqual(got, want) {
+			return nil, fmt.Errorf("wrong echo of message %d: %.200q", i, frame)
+		}
+		if i > 0 && len(frame)*i != len(back.text) {
+			return nil, fmt.Errorf("the echo of message %d has another length", i)
+		}
+		back.text = append(back.text, frame...)
+	}
+	return back.closed(), nil
 }
 
 // collectSome reads on in the endless repetition of the corpus, but not beyond total.
@@ -113,7 +159,14 @@ func (p *peer) pour(co *corpus, n int) error {
 
 func driveEcho(p *peer, s *scenario, t timing) (sample, error) {
 	co := s.corpus()
-	return p.measure(t, func(n int) error { return p.exchange(co, s.inFlight, n) })
+	back := co
+	if s.advanced {
+		var err error
+		if back, err = p.learn(co); err != nil {
+			return nil, err
+		}
+	}
+	return p.measure(t, func(n int) error { return p.exchange(co, back, s.inFlight, n) })
 }
 
 func driveLatency(p *peer, s *scenario, t timing) (sample, error) {

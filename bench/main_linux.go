@@ -264,7 +264,7 @@ func (b *bench) once(s *scenario, c contestant) (sample, error) {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "channel")
-	env := append(c.env, "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json")
+	env := append(c.env, "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE="+s.serialization())
 	if s.worker {
 		env = append(env, "NODE_UNIQUE_ID=1")
 	}

@@ -29,7 +29,8 @@ func driveOnline(p *peer, _ *scenario, _ timing) (sample, error) {
 // driveIdle takes the memory of a subject that has echoed some messages and has then been left alone for a while.
 func driveIdle(p *peer, s *scenario, t timing) (sample, error) {
 	if s.corpus != nil {
-		if err := p.exchange(s.corpus(), s.inFlight, 1000); err != nil {
+		co := s.corpus()
+		if err := p.exchange(co, co, s.inFlight, 1000); err != nil {
 			return nil, err
 		}
 	}

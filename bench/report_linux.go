@@ -38,9 +38,14 @@ type row struct {
 	Go       figure            `json:"go"`
 	Runtimes map[string]figure `json:"runtimes"`
 	Ratios   map[string]figure `json:"ratios"`
-	Goal     string            `json:"goal,omitempty"`
-	Met      *bool             `json:"met,omitempty"`
-	Failed   string            `json:"failed,omitempty"`
+	// By runtime, those there are.
+	Goals  map[string]verdictOf `json:"goals,omitempty"`
+	Failed string               `json:"failed,omitempty"`
+}
+
+type verdictOf struct {
+	Goal string `json:"goal"`
+	Met  bool   `json:"met"`
 }
 
 // A figure is the median of some runs, and their range.
@@ -99,7 +104,7 @@ func newReport(out io.Writer, b *bench) *report {
 func (r *report) finish() {
 	fmt.Fprintf(r.out, `
 Medians of fresh processes, ± half their range. Ratio: "10.0x" means that Go needs a tenth, or does ten times as much;
-where a share is the goal it is Go's share, "0.10". Goals are against Node 20: + met, ! not met. Load now %s.
+where a share is the goal it is Go's share, "0.10". Goals: + met, ! not met. Load now %s.
 `, load())
 	if r.b.cfg.short {
 		fmt.Fprintln(r.out, "-short: the figures mean nothing.")
@@ -148,7 +153,8 @@ func (r *report) scenario(s *scenario, goes []contestant, results map[string]*re
 }
 
 func (r *report) row(name, mode string, m *metric, results map[string]*result) {
-	row := row{Name: name, Unit: m.unit, Share: m.share, Runtimes: map[string]figure{}, Ratios: map[string]figure{}}
+	row := row{Name: name, Unit: m.unit, Share: m.share, Runtimes: map[string]figure{}, Ratios: map[string]figure{},
+		Goals: map[string]verdictOf{}}
 	defer func() { r.file.Rows = append(r.file.Rows, row) }()
 	r.header()
 	cells := []string{name, m.unit}
@@ -170,11 +176,12 @@ func (r *report) row(name, mode string, m *metric, results map[string]*result) {
 		their, ratio := summary(theirs), m.compare(theirs, mine)
 		row.Runtimes[p.name], row.Ratios[p.name] = their, ratio
 		cells = append(cells, their.String(), m.times(ratio.Median), m.bare(ratio.Min)+".."+m.bare(ratio.Max), "")
-		if goalsAgainst(p) && !r.b.cfg.short {
-			row.Goal, row.Met = m.goal(mode, row.Go.Median, ratio.Median, results)
+		if by := m.goals.against(p); by != nil && !r.b.cfg.short {
+			goal, met := m.goal(by[mode], row.Go.Median, ratio.Median, results)
 			verdict := map[bool]string{true: " +", false: " !"}
-			if row.Met != nil {
-				cells[len(cells)-1] = row.Goal + verdict[*row.Met]
+			if met != nil {
+				cells[len(cells)-1] = goal + verdict[*met]
+				row.Goals[p.name] = verdictOf{goal, *met}
 			}
 		}
 	}
@@ -190,8 +197,7 @@ func (r *report) row(name, mode string, m *metric, results map[string]*result) {
 }
 
 // goal says what the goal of a row is, if it has one, and whether it is met.
-func (m *metric) goal(mode string, mine, ratio float64, results map[string]*result) (text string, met *bool) {
-	want := m.goals.by[mode]
+func (m *metric) goal(want, mine, ratio float64, results map[string]*result) (text string, met *bool) {
 	if want == 0 {
 		return "", nil
 	}
@@ -265,12 +271,8 @@ func (r *report) header() {
 // runtime; positive widths align to the right.
 func (r *report) line(cells []string) {
 	widths := []int{-25, -6, -12}
-	for _, p := range r.b.nodes {
-		goal := 0
-		if goalsAgainst(p) {
-			goal = -7
-		}
-		widths = append(widths, -12, 7, -11, goal)
+	for range r.b.nodes {
+		widths = append(widths, -12, 7, -11, -7)
 	}
 	for range r.b.others {
 		widths = append(widths, 7)
@@ -284,7 +286,16 @@ func (r *report) line(cells []string) {
 	fmt.Fprintln(r.out, strings.TrimRight(line.String(), " "))
 }
 
-func goalsAgainst(p program) bool { return strings.HasPrefix(p.name, "Node 20.") }
+// against gives the goals there are against a runtime.
+func (g *goals) against(p program) map[string]float64 {
+	switch {
+	case strings.HasPrefix(p.name, "Node 20."):
+		return g.by
+	case strings.HasPrefix(p.name, "Node 26."):
+		return g.by26
+	}
+	return nil
+}
 
 func (r *report) writeJSON(name string) error {
 	text, err := json.MarshalIndent(r.file, "", "  ")

@@ -77,6 +77,9 @@ func cannot(name string, s *scenario) string {
 	if s.worker && strings.HasPrefix(name, "Bun ") {
 		return "its cluster has a dialect of its own, lines that begin with a byte 02"
 	}
+	if s.advanced && strings.HasPrefix(name, "Bun ") {
+		return "its advanced serialization is not Node's"
+	}
 	return ""
 }
 

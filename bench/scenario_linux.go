@@ -15,11 +15,11 @@ type metric struct {
 	goals goals
 }
 
-// goals of a metric by mode, against Node 20: at least so many times, at most such a share, or, with over, at most so
-// much more than the figure of another mode.
+// goals of a metric by mode, against Node 20 and, if given, Node 26: at least so many times, at most such a share, or,
+// with over, at most so much more than the figure of another mode.
 type goals struct {
-	by   map[string]float64
-	over string
+	by, by26 map[string]float64
+	over     string
 }
 
 // A scenario is one exchange that all contestants are put through.
@@ -30,11 +30,19 @@ type scenario struct {
 	modes    []string // of the Go side
 	floor    bool     // bench/floor can do it as well
 	worker   bool     // a cluster worker, NODE_UNIQUE_ID set
+	advanced bool     // the serialization
 	corpus   func() *corpus
 	inFlight int
 	rounds   int // 0 for the usual number
 	drive    func(*peer, *scenario, timing) (sample, error)
 	metrics  []metric
+}
+
+func (s *scenario) serialization() string {
+	if s.advanced {
+		return "advanced"
+	}
+	return "json"
 }
 
 func (s *scenario) rowName(mode string, m *metric) string {
@@ -65,6 +73,9 @@ func scenarios() []scenario {
 	perMessage := func(raw, structs, any float64) []metric {
 		g := goals{by: map[string]float64{"raw": raw, "struct": structs, "any": any}}
 		return []metric{{unit: "µs CPU", key: "cpu", goals: g}}
+	}
+	clone := func(by20, by26 map[string]float64) []metric {
+		return []metric{{unit: "µs CPU", key: "cpu", goals: goals{by: by20, by26: by26}}}
 	}
 	handles := func(share float64) []metric {
 		return []metric{
@@ -105,6 +116,24 @@ func scenarios() []scenario {
 		{
 			name: "document 1MB", verb: "document", modes: all,
 			corpus: documents(1e6), inFlight: 4, drive: driveEcho, metrics: perMessage(30, 2, 0.85),
+		},
+		{
+			name: "buffer 1KiB", verb: "echo", modes: two, advanced: true,
+			corpus: buffers(1<<10, 1024), inFlight: 64, drive: driveEcho,
+			metrics: clone(map[string]float64{"raw": 6, "any": 6}, map[string]float64{"raw": 3, "any": 3}),
+		},
+		{
+			name: "buffer 64KiB", verb: "echo", modes: two, advanced: true,
+			corpus: buffers(64<<10, 32), inFlight: 64, drive: driveEcho, metrics: clone(nil, nil),
+		},
+		{
+			name: "buffer 1MiB", verb: "echo", modes: two, advanced: true,
+			corpus: buffers(1<<20, 4), inFlight: 64, drive: driveEcho, metrics: clone(nil, nil),
+		},
+		{
+			name: "graph", verb: "graph", modes: all, advanced: true,
+			corpus: graphs(), inFlight: 64, drive: driveEcho,
+			metrics: clone(map[string]float64{"any": 1.3}, map[string]float64{"struct": 1}),
 		},
 		{
 			name: "flood in 64B", verb: "sink", modes: all, floor: true,

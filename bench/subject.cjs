@@ -96,6 +96,6 @@ const verbs = {
     peer.on('message', () => {});
   },
 };
-verbs.document = verbs.echo; // of one type of its own, which only matters to Go
+verbs.document = verbs.graph = verbs.echo; // of one type of its own, which only matters to Go
 
 verbs[verb]();

@@ -605,7 +605,7 @@ func (q *messageQueue) len() int    { return len(q.list) - q.head }
 
 func (q *messageQueue) push(m *Message) {
 	q.list = append(q.list, m)
-	q.bytes += m.cost + messageOverhead
+	q.bytes += int(m.cost) + messageOverhead
 	if m.Handle != nil {
 		q.handles++
 	}
@@ -635,7 +635,7 @@ const popRun = 64
 func (q *messageQueue) pop() *Message {
 	m := q.list[q.head]
 	q.head++
-	q.bytes -= m.cost + messageOverhead
+	q.bytes -= int(m.cost) + messageOverhead
 	if m.Handle != nil {
 		q.handles--
 		q.list[q.head-1] = nil // its descriptor is closed when nobody holds it

@@ -1,5 +1,7 @@
 package nodeipc
 
+import "github.com/nodeipc/nodeipc-go/nodeipc/v8"
+
 // A codec is a serialization as the channel needs it: how a payload is framed, written and read. It does no I/O.
 type codec interface {
 	serialization() Serialization
@@ -14,15 +16,21 @@ type codec interface {
 	// encodeHandle appends the frame that carries v beside a descriptor. local is for a unix socket.
 	encodeHandle(dst []byte, typ HandleType, v any, local bool) (frame, payload []byte, cmd string, err error)
 
-	// scan checks a payload of the peer. cmd names an internal message; whole says that the payload can be sent on as it
-	// is, to any peer.
-	scan(payload []byte) (cmd string, whole bool, err error)
+	// scan checks a payload of the peer.
+	scan(payload []byte) (scanned, error)
 	// unwrap takes the message out of the payload of a handle's frame that has passed scan. It sets typ if there is one.
 	unwrap(payload []byte, typ *HandleType) (msg []byte, err error)
-	decode(payload []byte, v any) error
+	decode(m *Message, v any) error
 
 	// what is the name of what a payload should have been, for errors.
 	what() string
+}
+
+// scanned is what a look at a payload told.
+type scanned struct {
+	cmd   string    // of an internal message
+	whole bool      // it can be sent on as it is, to any peer, and looking at it again would cost more than a sum does
+	value *v8.Value // in advanced mode, where that would
 }
 
 func newCodec(o *Options) codec {

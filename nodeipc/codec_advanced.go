@@ -80,6 +80,9 @@ func advancedValue(v any) (any, error) {
 			return nil, nil
 		}
 		if _, ok := m.codec.(*advancedCodec); ok {
+			if m.value != nil && m.unchanged() {
+				return *m.value, nil
+			}
 			return v8.Parse(m.Data, v8.Channel)
 		}
 		var value any
@@ -98,11 +101,16 @@ var cmdKey = []byte("\"\x03cmd")
 
 // cmdOf returns the cmd of a payload of our own if Node would take it for an internal message.
 func (c *advancedCodec) cmdOf(payload []byte) string {
+	switch payload[2] { // behind the version
+	case 'o', 'A', 'a':
+	default:
+		return "" // Buffers may be long
+	}
 	if !bytes.Contains(payload, cmdKey) {
 		return ""
 	}
-	cmd, _, _ := c.scan(payload)
-	return cmd
+	s, _ := c.scan(payload)
+	return s.cmd
 }
 
 func (c *advancedCodec) encodeHandle(dst []byte, typ HandleType, v any, local bool) (frame, payload []byte, cmd string, err error) {
@@ -126,31 +134,52 @@ func (c *advancedCodec) encodeHandle(dst []byte, typ HandleType, v any, local bo
 	dst = finishFrame(dst, from)
 	var ignored HandleType
 	if payload, err = c.unwrap(dst[from+4:], &ignored); err == nil {
-		cmd, _, err = c.scan(payload)
+		var s scanned
+		s, err = c.scan(payload)
+		cmd = s.cmd
 	}
 	return dst, payload, cmd, err
 }
 
-func (c *advancedCodec) scan(payload []byte) (cmd string, whole bool, err error) {
+// Parsing a Buffer or string so long costs less than the sum over it, and parsing again is all that is saved.
+const longSingle = 4 << 10
+
+func (c *advancedCodec) scan(payload []byte) (s scanned, err error) {
 	value, err := v8.Parse(payload, v8.Channel)
 	if err != nil {
-		return "", false, err
+		return s, err
 	}
 	if value.Version() > wireVersion && !c.modern.Load() {
 		c.modern.Store(true)
 	}
-	if k := value.Kind(); k == v8.KindObject || k == v8.KindArray {
+	switch value.Kind() {
+	case v8.KindObject, v8.KindArray:
+		if !mayHaveCmd(payload) {
+			break
+		}
 		for name, member := range value.Members() {
 			if name == "cmd" {
-				cmd, _ = member.String()
+				s.cmd, _ = member.String()
 			}
 		}
 		// lib/internal/child_process.js, isInternal
-		if len(cmd) <= len("NODE_") || cmd[:5] != "NODE_" {
-			cmd = ""
+		if len(s.cmd) <= len("NODE_") || s.cmd[:5] != "NODE_" {
+			s.cmd = ""
+		}
+	case v8.KindView, v8.KindArrayBuffer, v8.KindString:
+		if len(payload) > longSingle {
+			return s, nil
 		}
 	}
-	return cmd, value.Portable() && payload[1] < 0x80, nil // a version in one byte can be changed
+	s.value = &value
+	s.whole = value.Portable() && payload[1] < 0x80 // a version in one byte can be changed
+	return s, nil
+}
+
+// mayHaveCmd tells for a short payload whether it has the letters of cmd, in one byte each or in two. In a long one,
+// which has Buffers perhaps, its members are looked at sooner.
+func mayHaveCmd(payload []byte) bool {
+	return len(payload) > longFrame || bytes.Contains(payload, []byte("cmd")) || bytes.Contains(payload, []byte("c\x00m\x00d"))
 }
 
 func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {
@@ -171,9 +200,12 @@ func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err e
 	return inner.Append(nil)
 }
 
-func (*advancedCodec) decode(payload []byte, v any) error {
-	if len(payload) == 0 {
+func (*advancedCodec) decode(m *Message, v any) error {
+	switch {
+	case m.value != nil && m.unchanged():
+		return m.value.Decode(nil, v)
+	case len(m.Data) == 0:
 		return errors.New("no payload")
 	}
-	return (&v8.Decoder{Layout: v8.Channel}).Decode(payload, v)
+	return (&v8.Decoder{Layout: v8.Channel}).Decode(m.Data, v)
 }

@@ -53,10 +53,10 @@ func (jsonCodec) encodeHandle(dst []byte, typ HandleType, v any, local bool) (fr
 	return dst, dst[from:to], info.Cmd, err
 }
 
-func (jsonCodec) scan(payload []byte) (cmd string, whole bool, err error) {
+func (jsonCodec) scan(payload []byte) (scanned, error) {
 	info, err := jsjson.Scan(payload)
 	// Text that is not UTF-8 has to be mended before it is sent on: not every reader is as lenient as Node.
-	return info.Cmd, info.ASCII || utf8.Valid(payload), err
+	return scanned{cmd: info.Cmd, whole: info.ASCII || utf8.Valid(payload)}, err
 }
 
 func (jsonCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {
@@ -73,4 +73,4 @@ func (jsonCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error)
 	return msg, nil
 }
 
-func (jsonCodec) decode(payload []byte, v any) error { return jsjson.Unmarshal(payload, v) }
+func (jsonCodec) decode(m *Message, v any) error { return jsjson.Unmarshal(m.Data, v) }

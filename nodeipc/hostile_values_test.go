@@ -80,7 +80,7 @@ func hostileValues() (list []hostileValue) {
 		add("marshaler: "+name, marshaler(text))
 		add("message: "+name, &Message{Data: []byte(text)})
 		m := &Message{Data: []byte(`"checked"`), codec: jsonCodec{}}
-		m.seal()
+		m.seal(scanned{whole: true})
 		m.Data = append(m.Data[:0], text...) // as a program may do with a message that it has received
 		add("changed message: "+name, m)
 		add("text: "+name, text)
@@ -93,11 +93,11 @@ func hostileValues() (list []hostileValue) {
 		add("raw cmd: "+name, withCmd{json.RawMessage(text)})
 	}
 	cut := &Message{Data: []byte(`{"a":"b"}`), codec: jsonCodec{}}
-	cut.seal()
+	cut.seal(scanned{whole: true})
 	cut.Data = cut.Data[:4]
 	add("message that was cut off", cut)
 	broken := &Message{Data: []byte(`{"a":"b"}`), codec: jsonCodec{}}
-	broken.seal()
+	broken.seal(scanned{whole: true})
 	broken.Data[3] = '\n'
 	add("message with a newline put in", broken)
 

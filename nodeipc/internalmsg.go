@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Node's internal messages, docs/protocol.md 1.7. The rest go to Options.Internal.
@@ -35,18 +36,18 @@ func (c *Channel) dispatch() error {
 		if c.in.max >= 0 && len(data) > c.in.max {
 			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(data), c.in.max)
 		}
-		cmd, whole, err := c.codec.scan(data)
+		s, err := c.codec.scan(data)
 		if err != nil {
 			return &ProtocolError{What: c.codec.what(), Sample: sample(data), Err: err}
 		}
-		switch cmd {
+		switch s.cmd {
 		case cmdHandle, cmdHandleACK, cmdHandleNACK: // in their own place
 		default:
-			c.tapReceived(data, cmd, "")
+			c.tapReceived(data, s.cmd, "")
 		}
-		if cmd == "" {
-			c.batch.push(c.newMessage(data, whole))
-		} else if err := c.internal(cmd, data); err != nil {
+		if s.cmd == "" {
+			c.batch.push(c.newMessage(data, s))
+		} else if err := c.internal(s.cmd, data); err != nil {
 			return err
 		}
 	}
@@ -67,7 +68,7 @@ func (c *Channel) dispatch() error {
 }
 
 // newMessage cuts a message from the slab. A slab never outlives its block, so that keeping a message keeps one block.
-func (c *Channel) newMessage(data []byte, whole bool) *Message {
+func (c *Channel) newMessage(data []byte, s scanned) *Message {
 	if c.in.newBlock() {
 		c.slab, c.slabUsed = nil, 0
 	}
@@ -82,10 +83,8 @@ func (c *Channel) newMessage(data []byte, whole bool) *Message {
 		c.slabUsed++
 	}
 	m.Data, m.codec = data, c.codec
-	m.cost, c.used = c.used, 0
-	if whole {
-		m.seal()
-	}
+	m.cost, c.used = int32(min(c.used, math.MaxInt32)), 0
+	m.seal(s)
 	return m
 }
 
@@ -129,28 +128,28 @@ func (c *Channel) toInternal(m *Message) {
 // in this order, as Node does (lib/internal/child_process.js, setupChannel; docs/protocol.md 1.10).
 func (c *Channel) handleFrame(data []byte) error {
 	var typ HandleType
-	var whole bool
-	msg, cmd := data, cmdHandle
-	for wraps := 0; cmd == cmdHandle; wraps++ {
+	s := scanned{cmd: cmdHandle}
+	msg := data
+	for wraps := 0; s.cmd == cmdHandle; wraps++ {
 		if wraps == maxWraps {
 			return &ProtocolError{What: "a handle's frame wrapped too often", Sample: sample(data)}
 		}
 		var err error
 		if msg, err = c.codec.unwrap(msg, &typ); err == nil {
-			cmd, whole, err = c.codec.scan(msg)
+			s, err = c.codec.scan(msg)
 		}
 		if err != nil {
 			return &ProtocolError{What: "a handle's message that is no message", Sample: sample(data), Err: err}
 		}
 	}
-	c.tapReceived(msg, cmd, typ)
+	c.tapReceived(msg, s.cmd, typ)
 	if len(c.fds) == 0 || c.fds[0] == lostFD {
 		c.fds = c.fds[min(1, len(c.fds)):]
 		c.log.Warn("nodeipc: a handle did not arrive", "type", string(typ))
 		if err := c.reply(cmdHandleNACK); err != nil {
 			return err
 		}
-		if typ == NetNative && cmd != "" {
+		if typ == NetNative && s.cmd != "" {
 			// Node does not send these again, and whoever answers such a message is waited for: it has to know.
 			c.toInternal(&Message{Data: msg, Handle: &Handle{typ: typ, fd: -1}, codec: c.codec})
 		}
@@ -163,14 +162,12 @@ func (c *Channel) handleFrame(data []byte) error {
 		return err
 	}
 	m := &Message{Data: msg, Handle: h, codec: c.codec}
-	if cmd != "" {
+	if s.cmd != "" {
 		c.toInternal(m)
 		return nil
 	}
-	m.cost, c.used = c.used, 0
-	if whole {
-		m.seal()
-	}
+	m.cost, c.used = int32(min(c.used, math.MaxInt32)), 0
+	m.seal(s)
 	c.batch.push(m)
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 
 // A Message and its Data belong to the receiver for as long as it likes. They are cut from shared blocks, so that small
@@ -17,32 +19,38 @@ type Message struct {
 	// or the garbage collector finds it.
 	Handle *Handle
 
-	codec codec  // of the channel that it came from
-	cost  int    // bytes of input that are kept alive with it, and no other message accounts for
-	sum   uint64 // of Data, if that can be sent on as it is
+	codec codec     // of the channel that it came from
+	cost  int32     // bytes of input that are kept alive with it, and no other message accounts for
+	whole bool      // Data can be sent on as it is
+	sum   uint64    // of Data, if that is so or value is there
+	value *v8.Value // what is in Data, in advanced mode
 }
 
 var seed = maphash.MakeSeed()
 
-// seal notes that Data has been checked, and can be sent on.
-func (m *Message) seal() { m.sum = maphash.Bytes(seed, m.Data) }
+// seal notes what a look at Data told.
+func (m *Message) seal(s scanned) {
+	if m.whole, m.value = s.whole, s.value; s.whole || s.value != nil {
+		m.sum = maphash.Bytes(seed, m.Data)
+	}
+}
 
-// unchanged reports whether Data is what was checked: then it can be sent without another look. A sum costs a fraction
-// of checking, and the program may do with Data what it likes.
+// unchanged reports whether Data is what was looked at: then it needs no other look. A sum costs a fraction of that, and
+// the program may do with Data what it likes.
 func (m *Message) unchanged() bool {
 	return m != nil && m.sum != 0 && m.sum == maphash.Bytes(seed, m.Data)
 }
 
-// Decode decodes the payload into v, in advanced mode as v8.Decoder does, otherwise as json.Unmarshal with these differences: a []byte is read from a Buffer
-// ({"type":"Buffer","data":[…]}) or a base64 string, and unpaired surrogates become U+FFFD. Strings in an any share
-// memory with their neighbours: one that is kept for long keeps up to 64 KiB alive, unless strings.Clone frees it. An
-// error is a *DecodeError.
+// Decode decodes the payload into v, in advanced mode as v8.Decoder does: Buffers are parts of Data. Otherwise it is as
+// json.Unmarshal with these differences: a []byte is read from a Buffer ({"type":"Buffer","data":[…]}) or a base64
+// string, and unpaired surrogates become U+FFFD. Strings in an any share memory with their neighbours: one that is kept
+// for long keeps up to 64 KiB alive, unless strings.Clone frees it. An error is a *DecodeError.
 func (m *Message) Decode(v any) error {
 	codec := m.codec
 	if codec == nil { // made by the program
 		codec = jsonCodec{}
 	}
-	if err := codec.decode(m.Data, v); err != nil {
+	if err := codec.decode(m, v); err != nil {
 		return &DecodeError{codec.serialization(), fmt.Sprintf("%T", v), err}
 	}
 	return nil
@@ -50,7 +58,11 @@ func (m *Message) Decode(v any) error {
 
 // Clone returns a copy of m that shares nothing with other messages. The Handle is the same: take it from one of them.
 func (m *Message) Clone() *Message {
-	return &Message{Data: bytes.Clone(m.Data), Handle: m.Handle, codec: m.codec, sum: m.sum}
+	clone := &Message{Data: bytes.Clone(m.Data), Handle: m.Handle, codec: m.codec}
+	if m.whole && m.unchanged() {
+		clone.whole, clone.sum = true, m.sum
+	}
+	return clone
 }
 
 // Internal marks a value for Send, SendHandle or QueueHandle as one of Node's internal messages: an object whose member

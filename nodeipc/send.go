@@ -43,7 +43,7 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 		return err
 	}
 	m, ok := v.(*Message)
-	ok = ok && m.unchanged() && m.codec == c.codec
+	ok = ok && m != nil && m.whole && m.unchanged() && m.codec == c.codec
 	if ok && len(m.Data) < longFrame {
 		c.mu.Lock()
 		err := c.enqueue(ctx, nil, m.Data, false)

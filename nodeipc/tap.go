@@ -50,8 +50,8 @@ func (c *Channel) tap(dir Direction, data []byte, cmd string, typ HandleType) {
 func (c *Channel) tapSent(frame []byte) {
 	if c.opts.Tap != nil {
 		data := c.codec.payload(frame)
-		cmd, _, _ := c.codec.scan(data)
-		c.tap(Sent, data, cmd, "")
+		s, _ := c.codec.scan(data)
+		c.tap(Sent, data, s.cmd, "")
 	}
 }
 

@@ -16,9 +16,11 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
+	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 
 // The message of the benchmark; its members are in the order of the frames, so that it encodes to the same bytes.
@@ -70,6 +72,22 @@ type meta struct {
 	} `json:"tree"`
 }
 
+// The object graph of advanced serialization.
+type graph struct {
+	ID    int    `v8:"id"`
+	Items []node `v8:"items"`
+	Type  string `v8:"type"`
+}
+
+type node struct {
+	Geo  geo       `v8:"geo"`
+	List []float64 `v8:"list"`
+	Name string    `v8:"name"`
+	OK   bool      `v8:"ok"`
+	Tags v8.Map    `v8:"tags"`
+	When time.Time `v8:"when"`
+}
+
 type answer struct {
 	Count int    `json:"count"`
 	Hash  uint32 `json:"hash"`
@@ -117,13 +135,15 @@ func run(ctx context.Context, verb, mode string, program []string) error {
 
 func do(ctx context.Context, ch *nodeipc.Channel, verb, mode string) error {
 	switch verb + " " + mode {
-	case "echo raw", "document raw":
+	case "echo raw", "document raw", "graph raw":
 		return echoRaw(ctx, ch)
 	case "echo struct":
 		return echo[message](ctx, ch)
 	case "document struct":
 		return echo[document](ctx, ch)
-	case "echo any", "document any":
+	case "graph struct":
+		return echo[graph](ctx, ch)
+	case "echo any", "document any", "graph any":
 		return echo[any](ctx, ch)
 	case "sink raw":
 		return sink(ctx, ch, rawID)

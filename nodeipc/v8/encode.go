@@ -77,8 +77,7 @@ type encodeState struct {
 	firstError uint32 // the id of the first Error, or MaxUint32
 	repeats    int
 	objects    []identity
-	index      map[identityKey]int // of the first objects, how many indexed says; of none while they are few
-	indexed    int
+	index      []uint32 // a hash table of the objects, by number from 1, while they are not few; as long as a power of 2
 	keys       []string // of the maps that are open
 }
 
@@ -102,11 +101,7 @@ var encodeStates = sync.Pool{New: func() any { return new(encodeState) }}
 func (e *encodeState) free() {
 	clear(e.objects)
 	clear(e.keys[:cap(e.keys)])
-	*e = encodeState{objects: again(e.objects), keys: again(e.keys), index: e.index}
-	if len(e.index) > 1<<10 {
-		e.index = nil
-	}
-	clear(e.index)
+	*e = encodeState{objects: again(e.objects), keys: again(e.keys), index: again(e.index)}
 	encodeStates.Put(e)
 }
 
@@ -133,9 +128,7 @@ func (e *encodeState) object(tag byte) {
 func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 	slot = e.find(k)
 	if slot < 0 {
-		slot = len(e.objects)
-		e.objects = append(e.objects, identity{k, e.next, true})
-		return false, slot, nil
+		return false, e.note(k), nil
 	}
 	o := &e.objects[slot]
 	switch {
@@ -164,16 +157,48 @@ func (e *encodeState) find(k identityKey) int {
 		}
 		return -1
 	}
-	if e.index == nil {
-		e.index = make(map[identityKey]int, 4*fewObjects)
+	for at := k.hash(); ; at++ {
+		switch i := e.index[at&(len(e.index)-1)]; {
+		case i == 0:
+			return -1
+		case e.objects[i-1].identityKey == k:
+			return int(i - 1)
+		}
 	}
-	for ; e.indexed < len(e.objects); e.indexed++ {
-		e.index[e.objects[e.indexed].identityKey] = e.indexed
+}
+
+// note appends an object that was not found, and returns its slot.
+func (e *encodeState) note(k identityKey) int {
+	e.objects = append(e.objects, identity{k, e.next, true})
+	n := len(e.objects)
+	switch {
+	case n <= fewObjects:
+	case 2*n > len(e.index): // also the first time
+		size := max(2*len(e.index), 8*fewObjects)
+		e.index = slices.Grow(e.index[:0], size)[:size]
+		clear(e.index)
+		for i := range e.objects {
+			e.enter(i)
+		}
+	default:
+		e.enter(n - 1)
 	}
-	if i, ok := e.index[k]; ok {
-		return i
+	return n - 1
+}
+
+func (e *encodeState) enter(slot int) {
+	at := e.objects[slot].hash()
+	for e.index[at&(len(e.index)-1)] != 0 {
+		at++
 	}
-	return -1
+	e.index[at&(len(e.index)-1)] = uint32(slot + 1)
+}
+
+// hash spreads addresses, which are multiples of 8 and more. Objects do not move, and whoever calls cannot choose where
+// they are.
+func (k identityKey) hash() int {
+	h := uint64(uintptr(k.at)) * 0x9E3779B97F4A7C15
+	return int(h >> 32)
 }
 
 // done says that the object at slot has been written.

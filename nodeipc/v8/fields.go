@@ -92,8 +92,11 @@ func makePlan(t reflect.Type, made map[reflect.Type]*plan) *plan {
 	return p
 }
 
-// find is the field with this name, in any case when there is none exactly.
-func (f *fields) find(name []byte) *field {
+// find is the field with this name, in any case when there is none exactly; often it is the one at next.
+func (f *fields) find(name []byte, next int) *field {
+	if next < len(f.list) && f.list[next].name == string(name) {
+		return &f.list[next]
+	}
 	if m := f.byName[string(name)]; m != nil {
 		return m
 	}

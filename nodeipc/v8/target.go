@@ -525,8 +525,8 @@ func decodeStruct(d *decodeState, p *plan, t byte, at int, v reflect.Value) erro
 	if t != tagObject {
 		return decodeNothing(d, p, t, at, v)
 	}
-	for !d.ends(tagObjectEnd) {
-		f := p.fields.find(d.key())
+	for next := 0; !d.ends(tagObjectEnd); next++ {
+		f := p.fields.find(d.key(), next)
 		if f == nil {
 			d.pass()
 			continue

@@ -270,6 +270,9 @@ func (t *table[K]) put(key K, value any) {
 
 // add appends an entry that is known to be new.
 func (t *table[K]) add(key K, value any) {
+	if t.entries == nil {
+		t.entries = make([]entry[K], 0, 4)
+	}
 	t.entries = append(t.entries, entry[K]{key, value})
 	if t.index != nil {
 		if k, ok := lookupKey(key); ok {
