@@ -54,8 +54,7 @@ func readBy(label string) *Options {
 	return &Options{Serialization: Advanced, Node: node}
 }
 
-func TestAdvancedValuesToChild(t *testing.T) {
-	testkit.CheckLeaks(t)
+func valuesToChild(t testing.TB) {
 	label := jsvalues.Label(testkit.Peer(t))
 	p := startNode(t, readBy(label), "advanced_check.js")
 	require.NoError(t, exchangeValues(limited(t), p.Channel, label))
@@ -63,8 +62,7 @@ func TestAdvancedValuesToChild(t *testing.T) {
 	require.NoError(t, p.wait())
 }
 
-func TestAdvancedValuesUnderNode(t *testing.T) {
-	testkit.CheckLeaks(t)
+func valuesUnderNode(t testing.TB) {
 	bin, err := os.Executable()
 	require.NoError(t, err)
 	cmd := nodeCommand(t, "advanced_check.js", bin)
@@ -216,7 +214,7 @@ func TestAdvancedBuffers(t *testing.T) {
 // What a Node parent does with a Go child in JSON mode, sockets and servers both ways included, works in advanced mode.
 func TestAdvancedScenarios(t *testing.T) {
 	for _, scenario := range []string{
-		"greeting", "messages", "all-types", "big", "mixed", "handles", "return", "child-handles", "leave", "die",
+		"greeting", "messages", "all-types", "big", "mixed", "return", "leave", "die",
 	} {
 		t.Run(scenario, func(t *testing.T) {
 			testkit.CheckLeaks(t)
@@ -226,20 +224,15 @@ func TestAdvancedScenarios(t *testing.T) {
 }
 
 // Sockets and servers, TCP and unix, to a Node child and from one.
-func TestAdvancedHandleTypes(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			testkit.CheckLeaks(t)
-			w, address := tcpWire(t), "127.0.0.1:0"
-			if network == "unix" {
-				w, address = unixWire(t), filepath.Join(t.TempDir(), "s")
-			}
-			probeSocket(t, startNode(t, advanced, "probe_handles.js"), w)
-			ln, err := net.Listen(network, address)
-			require.NoError(t, err)
-			probeServer(t, startNode(t, advanced, "probe_handles.js"), ln)
-			connFromNode(t, startNode(t, advanced, "scenario_child.js"), network)
-			listenerFromNode(t, startNode(t, advanced, "scenario_child.js"), network)
-		})
+func advancedHandleTypes(t testing.TB, network string) {
+	w, address := tcpWire, "127.0.0.1:0"
+	if network == "unix" {
+		w, address = unixWire, filepath.Join(t.TempDir(), "s")
 	}
+	probeSocket(t, startNode(t, advanced, "probe_handles.js"), w(t))
+	ln, err := net.Listen(network, address)
+	require.NoError(t, err)
+	probeServer(t, startNode(t, advanced, "probe_handles.js"), ln)
+	connFromNode(t, startNode(t, advanced, "scenario_child.js"), network)
+	listenerFromNode(t, startNode(t, advanced, "scenario_child.js"), network)
 }

@@ -59,7 +59,7 @@
 // itself), messages are V8's structured clone, of package v8: it carries what JSON does not, and the same calls take it.
 // []byte is a Buffer, time.Time a Date, *big.Int a BigInt; v8.Map, v8.Set, v8.Error and others stand for what Go lacks;
 // pointers, maps and slices that are shared or form a cycle are sent as such. Struct tags are v8, or else json. A
-// json.RawMessage is sent as the value that it describes.
+// json.RawMessage is sent as the value that it describes; inside another value it is a Buffer, as any []byte.
 //
 //	ch, err := nodeipc.Start(cmd, &nodeipc.Options{Serialization: nodeipc.Advanced})
 //	err = ch.Send(ctx, map[string]any{"buf": []byte("raw"), "when": time.Now(), "big": big.NewInt(1 << 40)})

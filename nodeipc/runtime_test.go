@@ -18,9 +18,17 @@ import (
 var runtimeLimits = []testkit.Limit{
 	{Kind: "Deno", Feature: oddValues, Reason: "Deno gives its program a BigInt for an integer beyond 2^53, ends the channel at " +
 		"an unpaired surrogate and sends U+FFFD for one, and keeps `{cmd: 'NODE_'}` from its program."},
+	{Kind: "Bun", Feature: advancedValues, Reason: bunAdvanced},
+	{Kind: "Bun", Feature: advancedHandles, Reason: bunAdvanced},
 }
 
-const oddValues = "Messages: unpaired surrogates, integers beyond 2^53, `{cmd: 'NODE_'}`"
+const (
+	oddValues       = "Messages: unpaired surrogates, integers beyond 2^53, `{cmd: 'NODE_'}`"
+	advancedValues  = "`serialization: 'advanced'`: every kind of value, each way"
+	advancedHandles = "`serialization: 'advanced'`: sockets and servers, each way"
+
+	bunAdvanced = "Bun's advanced serialization is a format of its own, which is refused with an error that says so."
+)
 
 // What README.md says of every runtime, each feature with the runtime as the parent of a Go child, and as the child of a
 // Go parent.
@@ -57,6 +65,14 @@ func TestRuntime(t *testing.T) {
 		}},
 		testkit.Feature{Name: "What a Go child starts sees nothing of its channel", Cases: []testkit.Case{
 			under("grandchild"), under("--fork grandchild"),
+		}},
+		testkit.Feature{Name: advancedValues, Cases: []testkit.Case{
+			{Name: "to a child and back", Run: valuesToChild}, {Name: "to a parent and back", Run: valuesUnderNode},
+		}},
+		testkit.Feature{Name: advancedHandles, Cases: []testkit.Case{
+			{Name: "tcp to a child", Run: func(t testing.TB) { advancedHandleTypes(t, "tcp") }},
+			{Name: "unix to a child", Run: func(t testing.TB) { advancedHandleTypes(t, "unix") }},
+			under("--serialization=advanced handles"), under("--serialization=advanced child-handles"),
 		}},
 	)
 }

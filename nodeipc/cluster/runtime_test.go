@@ -19,6 +19,7 @@ const (
 	forkGo     = "`forkGo` starts a Go program"
 	roundRobin = "Go worker in a cluster, round robin"
 	schedNone  = "Go worker in a cluster, `SCHED_NONE`"
+	advanced   = "Go worker in a cluster, `serialization: 'advanced'`"
 
 	bunDialect = "The messages of Bun's cluster are lines that begin with byte 02, which is not spoken here."
 	denoStarts = "Deno's cluster starts Deno, whatever `process.execPath` says."
@@ -29,8 +30,10 @@ var runtimeLimits = []testkit.Limit{
 	{Kind: "Deno", Feature: forkGo, Case: "swapped", Reason: denoStarts},
 	{Kind: "Deno", Feature: roundRobin, Reason: denoStarts},
 	{Kind: "Deno", Feature: schedNone, Reason: denoStarts},
+	{Kind: "Deno", Feature: advanced, Reason: denoStarts},
 	{Kind: "Bun", Feature: roundRobin, Reason: bunDialect},
 	{Kind: "Bun", Feature: schedNone, Reason: bunDialect},
+	{Kind: "Bun", Feature: advanced, Reason: bunDialect},
 }
 
 // What README.md says of every runtime as the primary of a Go worker, beside a worker of its own.
@@ -59,6 +62,7 @@ func TestRuntime(t *testing.T) {
 		}},
 		testkit.Feature{Name: roundRobin, Cases: inCluster("rr")},
 		testkit.Feature{Name: schedNone, Cases: inCluster("none")},
+		testkit.Feature{Name: advanced, Cases: inAdvancedCluster()},
 	)
 }
 
@@ -76,6 +80,18 @@ func forkGoPrimary(t testing.TB, scenario string, report any) {
 	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
 	require.NoError(t, cmd.Wait(), "%s%s", out.String(), log.String())
 	require.NoError(t, json.Unmarshal([]byte(out.String()), report), "%s%s", out.String(), log.String())
+}
+
+func inAdvancedCluster() (cases []testkit.Case) {
+	for _, policy := range []string{"rr", "none"} {
+		for _, c := range inCluster(policy) {
+			cases = append(cases, testkit.Case{Name: policy + " " + c.Name, Run: func(t testing.TB) {
+				t.Setenv("NODEIPC_SERIALIZATION", "advanced") // for the primary, and so for its workers
+				c.Run(t)
+			}})
+		}
+	}
+	return cases
 }
 
 // inCluster are the parts of a worker's life.
