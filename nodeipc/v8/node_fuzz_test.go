@@ -3,6 +3,7 @@ package v8
 import (
 	"bytes"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -160,6 +161,12 @@ func payloads(t testing.TB) [][]byte {
 		list = append(list, unhex(t, v.Hex))
 	}
 	for _, s := range more {
+		list = append(list, unhex(t, s))
+	}
+	// What fuzzing found to take ways of its own, in hex.
+	found, err := os.ReadFile("testdata/fuzzed.txt")
+	require.NoError(t, err)
+	for s := range strings.FieldsSeq(string(found)) {
 		list = append(list, unhex(t, s))
 	}
 	return list
