@@ -65,7 +65,8 @@
 //	err = ch.Send(ctx, map[string]any{"buf": []byte("raw"), "when": time.Now(), "big": big.NewInt(1 << 40)})
 //
 // A Buffer in a received message is a part of Message.Data: it stays in memory with it. Values of more than 1000 levels
-// are refused, because they end a Node; see Options.Node for what else an older one cannot read.
+// are refused, because they end a Node; see Options.Node for what else an older one cannot read. On a JSON channel the
+// types of package v8 become what JSON.stringify makes of them: a Date its text, a Map {}.
 //
 // # Handles
 //

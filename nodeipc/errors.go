@@ -14,7 +14,7 @@ import (
 // *ProtocolError, a *DroppedError, or the error of a context.
 var (
 	// ErrNoChannel: this process was not started with an IPC channel, or Connect has already taken it.
-	ErrNoChannel = errors.New("nodeipc: no channel (NODE_CHANNEL_FD is not set): start this program from Node with fork, or with spawn and 'ipc' in stdio; or Connect was called before")
+	ErrNoChannel = errors.New("nodeipc: no channel (NODE_CHANNEL_FD is not set): start this program from Node by spawn with 'ipc' in stdio or by fork with execPath, or from Go by nodeipc.Start; or Connect was called before")
 	// ErrDisconnected: the channel has ended, or Disconnect was called. It also is net.ErrClosed.
 	ErrDisconnected error = closedError("nodeipc: channel is disconnected")
 	// ErrClosed: Close was called on this end. It also is net.ErrClosed.

@@ -32,9 +32,10 @@ type Options struct {
 	// or reads, which waits for it: it must return soon, and must not use the channel. LogTap makes one.
 	Tap func(Event)
 	// Internal receives the internal (NODE_) messages that the channel itself does not handle, such as NODE_CLUSTER, with
-	// their handles; a handle that did not arrive, for want of room in the table of descriptors, is a closed one. It is called from the goroutine that reads, one message at a time, in order; it must return soon. It
-	// may Send and QueueHandle, which do not block there, but must not wait for the channel (Receive, Flush, SendHandle).
-	// Nil means that they are dropped, as Node drops those that it does not know.
+	// their handles; a handle that did not arrive, for want of room in the table of descriptors, is a closed one. It is
+	// called from the goroutine that reads, one message at a time, in order; it must return soon. It may Send and
+	// QueueHandle, which do not block there, but must not wait for the channel (Receive, Flush, SendHandle). Nil means that
+	// they are dropped, as Node drops those that it does not know.
 	Internal func(*Message)
 }
 

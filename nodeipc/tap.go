@@ -3,6 +3,7 @@ package nodeipc
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"log/slog"
 	"time"
 
@@ -91,8 +92,9 @@ func (c *Channel) callTap() {
 const logTapBytes = 512
 
 // LogTap returns an Options.Tap that logs every message to l, at level Info, as "nodeipc: sent" or "nodeipc: received"
-// with the attributes channel, size, message (its first 512 bytes), and for some handle and internal. Messages hold what
-// the programs say to each other: think of who reads the log.
+// with the attributes channel, size, message (its first 512 bytes; in advanced mode the first 256 in hex, for nodeipc
+// dump), and for some handle and internal. Messages hold what the programs say to each other: think of who reads the
+// log.
 func LogTap(l *slog.Logger) func(Event) {
 	return func(e Event) {
 		if !l.Enabled(context.Background(), slog.LevelInfo) {
@@ -110,7 +112,11 @@ func LogTap(l *slog.Logger) func(Event) {
 		if e.Handle != "" {
 			r.AddAttrs(slog.String("handle", string(e.Handle)))
 		}
-		r.AddAttrs(slog.String("message", string(text)))
+		if len(text) > 0 && text[0] == 0xff { // V8's
+			r.AddAttrs(slog.String("message", hex.EncodeToString(e.Data[:min(len(e.Data), logTapBytes/2)])))
+		} else {
+			r.AddAttrs(slog.String("message", string(text)))
+		}
 		l.Handler().Handle(context.Background(), r)
 	}
 }

@@ -73,6 +73,12 @@ func runDump(s *streams, args []string) error {
 	if data, err = o.decode(data); err != nil {
 		return err
 	}
+	if o.input == "auto" && o.frames != "yes" && !looksRaw(data) {
+		if len(data) == 0 {
+			return errors.New("the input is empty")
+		}
+		return fmt.Errorf("not a payload of V8, nor hex or base64 of one: the input begins with %s (-input)", quote(string(data[:min(len(data), 16)])))
+	}
 	out := bufio.NewWriter(s.out)
 	return errors.Join(o.payloads(out, data), out.Flush())
 }

@@ -24,7 +24,7 @@ func main() {
 	if err != nil && !errors.Is(err, cluster.ErrNotWorker) {
 		log.Fatal(err)
 	}
-	ln, err := w.Listen(ctx, "tcp", "127.0.0.1:"+os.Getenv("PORT")) // without a primary this is net.Listen
+	ln, err := w.Listen(ctx, "tcp", ":"+os.Getenv("PORT")) // without a primary this is net.Listen
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -21,7 +21,7 @@ const (
 	schedNone  = "Go worker in a cluster, `SCHED_NONE`"
 	advanced   = "Go worker in a cluster, `serialization: 'advanced'`"
 
-	bunDialect = "The messages of Bun's cluster are lines that begin with byte 02, which is not spoken here."
+	bunDialect = "Messages of Bun's cluster begin with byte 02, a form that is not supported yet."
 	denoStarts = "Deno's cluster starts Deno, whatever `process.execPath` says."
 )
 

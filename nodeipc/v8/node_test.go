@@ -26,6 +26,29 @@ func startNode(t testing.TB) *node {
 	return &node{t, testkit.StartPeer(t, "v8_peer.js"), testkit.Peer(t).Major()}
 }
 
+// Dates have the text that JavaScript gives them, in JSON too.
+func TestDateText(t *testing.T) {
+	testkit.CheckLeaks(t)
+	js := startNode(t)
+	for _, ms := range []string{"0", "1", "-1", "1700000000123", "8.64e15", "-8.64e15", "253402300800000", "-62198755200001", "-62167219200001", "NaN"} {
+		payload, _ := js.encode("[String(new Date(" + ms + ") > -Infinity && new Date(" + ms + ").toISOString()), JSON.stringify(new Date(" + ms + ")), new Date(" + ms + ")]")
+		var got struct {
+			text, json string
+			date       Date
+		}
+		var list []any
+		require.NoError(t, Unmarshal(payload, &list))
+		got.text, got.json, got.date = list[0].(string), list[1].(string), list[2].(Date)
+		if ms == "NaN" {
+			got.text = "Invalid Date"
+		}
+		require.Equal(t, got.text, got.date.String())
+		text, err := json.Marshal(got.date)
+		require.NoError(t, err)
+		require.Equal(t, got.json, string(text))
+	}
+}
+
 // decode is what Node makes of a payload, or its error.
 func (n *node) decode(l Layout, payload []byte) (value any, refused string) {
 	n.t.Helper()

@@ -1,6 +1,7 @@
 package v8
 
 import (
+	"fmt"
 	"iter"
 	"math"
 	"math/big"
@@ -13,9 +14,15 @@ import (
 // Undefined is JavaScript's undefined.
 type Undefined struct{}
 
+// MarshalJSON writes null, as JSON.stringify does in an array; it leaves out members.
+func (Undefined) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
+
 // A Hole is an element that an array does not have, as the second of [1,,3]. Outside of arrays it is written as
 // undefined.
 type Hole struct{}
+
+// MarshalJSON writes null, as JSON.stringify does.
+func (Hole) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
 // A Date is JavaScript's: milliseconds since 1970 in UTC, a whole number of at most ±8.64e15, or NaN for an invalid
 // one.
@@ -35,6 +42,27 @@ func (d Date) Time() time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(d)).UTC()
+}
+
+// String is d as JavaScript's toISOString gives it, or "Invalid Date".
+func (d Date) String() string {
+	if !d.Valid() {
+		return "Invalid Date"
+	}
+	t := d.Time()
+	year := fmt.Sprintf("%04d", t.Year())
+	if t.Year() < 0 || t.Year() > 9999 {
+		year = fmt.Sprintf("%+07d", t.Year())
+	}
+	return year + t.Format("-01-02T15:04:05.000Z")
+}
+
+// MarshalJSON writes d as JSON.stringify does: the text of String, or null.
+func (d Date) MarshalJSON() ([]byte, error) {
+	if !d.Valid() {
+		return []byte("null"), nil
+	}
+	return []byte(`"` + d.String() + `"`), nil
 }
 
 func clipDate(ms float64) Date {
