@@ -91,6 +91,44 @@ func TestAdvancedFrames(t *testing.T) {
 	}
 }
 
+// However a member cmd is written that came from elsewhere, it is not sent where Node would take it for its own.
+func TestAdvancedForeignCmd(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, advanced)
+	for _, inner := range []string{
+		"o\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01", "oS\x03cmd\"\x0fNODE_HANDLE_ACK{\x01", "oc\x06c\x00m\x00d\x00\"\x0fNODE_HANDLE_ACK{\x01",
+		"?\x05o\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01", "\x00o\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01", "o\"\x83\x00cmd\"\x0fNODE_HANDLE_ACK{\x01",
+		"A\x00\"\x03cmdS\x0fNODE_HANDLE_ACK$\x01\x00", "\\\x01o\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01",
+	} {
+		p.send(advancedFrame("\xff\x0do\"\x01d" + inner + "{\x01"))
+		m, err := c.Receive(limited(t))
+		require.NoError(t, err, "%q", inner)
+		var got struct {
+			D v8.Value `v8:"d"`
+		}
+		require.NoError(t, m.Decode(&got))
+		require.ErrorIs(t, c.Send(limited(t), got.D), ErrInternalMessage, "%q", inner)
+	}
+}
+
+// A program may own Data by copying it, and do with the old bytes what it likes.
+func TestAdvancedDataReplaced(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, advanced)
+	p.send(advancedFrame("\xff\x0do\"\x01s\"\x05hello\"\x01b\\\x00\x0a\x03raw{\x02"))
+	m, err := c.Receive(limited(t))
+	require.NoError(t, err)
+	old := m.Data
+	m.Data = bytes.Clone(old)
+	copy(old[2:], bytes.Repeat([]byte{0xff}, len(old)))
+	var got map[string]any
+	require.NoError(t, m.Decode(&got))
+	require.Equal(t, map[string]any{"s": "hello", "b": []byte("raw")}, got)
+	copy(m.Data[2:], "o{\x00")
+	require.NoError(t, m.Decode(&got))
+	require.NoError(t, c.Send(limited(t), m))
+}
+
 func advancedFrame(payload string) string {
 	return string(binary.BigEndian.AppendUint32(nil, uint32(len(payload)))) + payload
 }

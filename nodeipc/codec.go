@@ -28,9 +28,15 @@ type codec interface {
 
 // scanned is what a look at a payload told.
 type scanned struct {
-	cmd   string    // of an internal message
-	whole bool      // it can be sent on as it is, to any peer, and looking at it again would cost more than a sum does
-	value *v8.Value // in advanced mode, where that would
+	cmd   string       // of an internal message
+	whole bool         // it can be sent on as it is, to any peer, and looking at it again would cost more than a sum does
+	value *parsedValue // in advanced mode, where that would
+}
+
+// parsedValue is the value of a payload, whose bytes it shares: it is of use as long as they are the ones at at.
+type parsedValue struct {
+	v8.Value
+	at *byte
 }
 
 func newCodec(o *Options) codec {

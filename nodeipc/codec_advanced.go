@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
 	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
@@ -80,8 +81,8 @@ func advancedValue(v any) (any, error) {
 			return nil, nil
 		}
 		if _, ok := m.codec.(*advancedCodec); ok {
-			if m.value != nil && m.unchanged() {
-				return *m.value, nil
+			if value := m.parsed(); value != nil {
+				return *value, nil
 			}
 			return v8.Parse(m.Data, v8.Channel)
 		}
@@ -96,17 +97,13 @@ func advancedValue(v any) (any, error) {
 	return v, nil
 }
 
-// cmdKey is how our encoder writes the key cmd.
-var cmdKey = []byte("\"\x03cmd")
-
-// cmdOf returns the cmd of a payload of our own if Node would take it for an internal message.
+// cmdOf returns the cmd of a payload of our own if Node would take it for an internal message. A v8.Value in it is
+// written as somebody else wrote it.
 func (c *advancedCodec) cmdOf(payload []byte) string {
-	switch payload[2] { // behind the version
-	case 'o', 'A', 'a':
-	default:
-		return "" // Buffers may be long
-	}
-	if !bytes.Contains(payload, cmdKey) {
+	switch kind := payload[2]; { // behind the version
+	case kind == '"', kind == 'c', kind == 'S', kind == '\\' && payload[3] == 0: // strings and Buffers may be long
+		return ""
+	case !lettersOfCmd(payload):
 		return ""
 	}
 	s, _ := c.scan(payload)
@@ -171,15 +168,19 @@ func (c *advancedCodec) scan(payload []byte) (s scanned, err error) {
 			return s, nil
 		}
 	}
-	s.value = &value
+	s.value = &parsedValue{value, unsafe.SliceData(payload)}
 	s.whole = value.Portable() && payload[1] < 0x80 // a version in one byte can be changed
 	return s, nil
 }
 
-// mayHaveCmd tells for a short payload whether it has the letters of cmd, in one byte each or in two. In a long one,
-// which has Buffers perhaps, its members are looked at sooner.
+// mayHaveCmd tells for a short payload whether it has the letters of cmd, in one byte each or in two, however the key is
+// written. In a long one, which has Buffers perhaps, its members are looked at sooner.
 func mayHaveCmd(payload []byte) bool {
-	return len(payload) > longFrame || bytes.Contains(payload, []byte("cmd")) || bytes.Contains(payload, []byte("c\x00m\x00d"))
+	return len(payload) > longFrame || lettersOfCmd(payload)
+}
+
+func lettersOfCmd(payload []byte) bool {
+	return bytes.Contains(payload, []byte("cmd")) || bytes.Contains(payload, []byte("c\x00m\x00d"))
 }
 
 func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {
@@ -201,10 +202,10 @@ func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err e
 }
 
 func (*advancedCodec) decode(m *Message, v any) error {
-	switch {
-	case m.value != nil && m.unchanged():
-		return m.value.Decode(nil, v)
-	case len(m.Data) == 0:
+	if value := m.parsed(); value != nil {
+		return value.Decode(nil, v)
+	}
+	if len(m.Data) == 0 {
 		return errors.New("no payload")
 	}
 	return (&v8.Decoder{Layout: v8.Channel}).Decode(m.Data, v)

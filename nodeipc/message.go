@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
+	"unsafe"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
@@ -19,11 +20,11 @@ type Message struct {
 	// or the garbage collector finds it.
 	Handle *Handle
 
-	codec codec     // of the channel that it came from
-	cost  int32     // bytes of input that are kept alive with it, and no other message accounts for
-	whole bool      // Data can be sent on as it is
-	sum   uint64    // of Data, if that is so or value is there
-	value *v8.Value // what is in Data, in advanced mode
+	codec codec        // of the channel that it came from
+	cost  int32        // bytes of input that are kept alive with it, and no other message accounts for
+	whole bool         // Data can be sent on as it is
+	sum   uint64       // of Data, if that is so or value is there
+	value *parsedValue // what is in Data, in advanced mode
 }
 
 var seed = maphash.MakeSeed()
@@ -39,6 +40,14 @@ func (m *Message) seal(s scanned) {
 // the program may do with Data what it likes.
 func (m *Message) unchanged() bool {
 	return m != nil && m.sum != 0 && m.sum == maphash.Bytes(seed, m.Data)
+}
+
+// parsed is the value in Data if that is known: nothing has changed it, and it is not a copy.
+func (m *Message) parsed() *v8.Value {
+	if m.value == nil || m.value.at != unsafe.SliceData(m.Data) || !m.unchanged() {
+		return nil
+	}
+	return &m.value.Value
 }
 
 // Decode decodes the payload into v, in advanced mode as v8.Decoder does: Buffers are parts of Data. Otherwise it is as

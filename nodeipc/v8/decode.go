@@ -70,6 +70,9 @@ type decodeState struct {
 	start  int   // the offset of the value that Decode is about
 	jumps  int   // references that are being followed
 	alone  bool  // the ArrayBuffer that comes is meant, not a view behind it
+
+	viewRef int    // the offset of the reference before the native view that is decoded
+	copied  []byte // the payload, for Values that are kept
 }
 
 // seenKey is the offset of an object and the type that it was decoded as, nil for what any makes of it.
@@ -126,7 +129,7 @@ func (d *Decoder) decode(v Value, dst any) error {
 
 func (d *decodeState) free() {
 	d.walker, d.Decoder, d.doc, d.whole, d.budget, d.buf = walker{}, nil, nil, Value{}, nil, again(d.buf)
-	d.seen, d.alone = nil, false
+	d.seen, d.alone, d.copied = nil, false, nil
 	decodeStates.Put(d)
 }
 
@@ -184,6 +187,12 @@ func (d *decodeState) skip(t byte, at int) {
 		d.next--
 	}
 	d.pos = at
+	if t == tagView {
+		d.pos++
+		d.next++
+		d.viewHead()
+		return
+	}
 	d.pass()
 }
 
@@ -417,7 +426,7 @@ func (d *decodeState) mapAny(at int) (any, error) {
 	m := make(map[string]any)
 	d.keep(at, nil, m)
 	n := mapCost
-	for !d.ends(tagObjectEnd) {
+	for !d.over(tagObjectEnd) {
 		key, err := d.name()
 		if err != nil {
 			return nil, err
@@ -442,7 +451,7 @@ func (d *decodeState) ordered(at int) (any, error) {
 }
 
 func (d *decodeState) membersInto(o *Object, end byte) error {
-	for !d.ends(end) {
+	for !d.over(end) {
 		key, err := d.name()
 		if err != nil {
 			return err
@@ -466,7 +475,7 @@ func (d *decodeState) jsMap(at int) (any, error) {
 }
 
 func (d *decodeState) mapInto(m *Map) error {
-	for !d.ends(tagMapEnd) {
+	for !d.over(tagMapEnd) {
 		key, err := d.any()
 		if err != nil {
 			return err
@@ -491,7 +500,7 @@ func (d *decodeState) jsSet(at int) (any, error) {
 }
 
 func (d *decodeState) setInto(s *Set) error {
-	for !d.ends(tagSetEnd) {
+	for !d.over(tagSetEnd) {
 		x, err := d.any()
 		if err != nil {
 			return err
@@ -612,7 +621,7 @@ func (d *decodeState) elements(t byte, n uint32, element func(i uint32) error, m
 			}
 		}
 	}
-	for !d.ends(end) {
+	for !d.over(end) {
 		key := d.key()
 		if i, ok := arrayIndex(string(key)); ok {
 			if err := element(i); err != nil {

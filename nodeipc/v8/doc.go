@@ -32,10 +32,10 @@
 //	new Number(1)            *Boxed
 //
 // Go numbers are written as numbers, if that is exact, and refused if not: use *big.Int. Numbers and BigInts are read
-// into any Go number that holds them exactly. Slices and arrays are arrays, but []byte is a Buffer; maps and structs
-// are objects, whose members come in the order of JavaScript: array indexes, then the others, of maps sorted. Nil
-// pointers, maps and slices are null; null and undefined set these to nil and leave other values as they are.
-// Functions, channels and complex numbers are errors.
+// into any Go number that holds them exactly; a float32 takes the nearest one to a number. Slices and arrays are
+// arrays, but []byte is a Buffer; maps and structs are objects, whose members come in the order of JavaScript: array
+// indexes, then the others, of maps sorted. Nil pointers, maps and slices are null; null and undefined set these to nil
+// and leave other values as they are. Functions, channels and complex numbers are errors.
 //
 // Strings hold UTF-8. An unpaired surrogate, which JavaScript strings may have, is the three bytes that UTF-8 would
 // have for it, and is written back as it was; what else is not UTF-8 is written as U+FFFD, and is an error in the key of

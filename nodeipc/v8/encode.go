@@ -134,12 +134,12 @@ func (e *encodeState) shared(k identityKey) (done bool, slot int, err error) {
 	switch {
 	case o.open && k.typ == errorPointer && e.node < 22:
 		const msg = "a cause that leads back to its Error, which Node before 22 cannot read (Encoder.Node; Options.Node of a channel)"
-		return false, 0, &UnsupportedValueError{k.typ, msg}
+		return false, 0, &UnsupportedValueError{Type: k.typ, Msg: msg}
 	case e.node >= 18 || o.id < e.firstError:
 		e.buf = appendVarint(append(e.buf, tagReference), o.id)
 		return true, slot, nil
 	case o.open:
-		return false, 0, &UnsupportedValueError{k.typ, "a cycle behind an Error, which Node before 18 cannot read (Encoder.Node; Options.Node of a channel)"}
+		return false, 0, &UnsupportedValueError{Type: k.typ, Msg: "a cycle behind an Error, which Node before 18 cannot read (Encoder.Node; Options.Node of a channel)"}
 	}
 	if e.repeats++; e.repeats > maxRepeats || e.offset() > maxRepeated {
 		return false, 0, e.tooLarge("shared values repeat too much")

@@ -237,7 +237,7 @@ func TestEncodeErrors(t *testing.T) {
 		err   string
 	}{
 		{func() {}, "v8: unsupported type: func()"},
-		{m{"a": make(chan int)}, "v8: unsupported type: chan int"},
+		{m{"a": make(chan int)}, "v8: unsupported type: chan int at a"},
 		{1i, "v8: unsupported type: complex128"},
 		{map[float64]int{}, "v8: unsupported type: map[float64]int"},
 		{int64(1<<53 + 1), "v8: unsupported value of type int64: 9007199254740993 is not exact as a JavaScript number: use *big.Int"},

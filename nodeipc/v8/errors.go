@@ -33,10 +33,7 @@ type TypeError struct {
 
 func (e *TypeError) Error() string {
 	s := "v8: cannot decode " + e.Value + " into Go value of type " + typeName(e.Type)
-	if e.Path != "" {
-		s += " at " + e.Path
-	}
-	return s + " (offset " + strconv.Itoa(e.Offset) + ")"
+	return s + atPath(e.Path) + " (offset " + strconv.Itoa(e.Offset) + ")"
 }
 
 // A LimitError reports that a limit was reached: it is ErrDepth or ErrTooLarge.
@@ -53,18 +50,24 @@ func (e *LimitError) Error() string {
 func (e *LimitError) Unwrap() error { return e.Err }
 
 // An UnsupportedTypeError reports a Go type that has no JavaScript counterpart: functions, channels, complex numbers.
-type UnsupportedTypeError struct{ Type reflect.Type }
+type UnsupportedTypeError struct {
+	Type reflect.Type
+	Path string // where, as in TypeError
+}
 
-func (e *UnsupportedTypeError) Error() string { return "v8: unsupported type: " + typeName(e.Type) }
+func (e *UnsupportedTypeError) Error() string {
+	return "v8: unsupported type: " + typeName(e.Type) + atPath(e.Path)
+}
 
 // An UnsupportedValueError reports a value that cannot be written, or that its reader could not read.
 type UnsupportedValueError struct {
 	Type reflect.Type
 	Msg  string
+	Path string // where, as in TypeError
 }
 
 func (e *UnsupportedValueError) Error() string {
-	return "v8: unsupported value of type " + typeName(e.Type) + ": " + e.Msg
+	return "v8: unsupported value of type " + typeName(e.Type) + atPath(e.Path) + ": " + e.Msg
 }
 
 // A MarshalerError wraps an error of MarshalV8, MarshalText, UnmarshalV8 or UnmarshalText.
@@ -72,10 +75,11 @@ type MarshalerError struct {
 	Type   reflect.Type
 	Method string
 	Err    error
+	Path   string // where, as in TypeError
 }
 
 func (e *MarshalerError) Error() string {
-	return "v8: " + e.Method + " of " + typeName(e.Type) + ": " + e.Err.Error()
+	return "v8: " + e.Method + " of " + typeName(e.Type) + atPath(e.Path) + ": " + e.Err.Error()
 }
 
 func (e *MarshalerError) Unwrap() error { return e.Err }
@@ -91,6 +95,13 @@ func (e *InvalidTargetError) Error() string {
 		return "v8: decode into non-pointer " + e.Type.String()
 	}
 	return "v8: decode into nil " + e.Type.String()
+}
+
+func atPath(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " at " + path
 }
 
 func typeName(t reflect.Type) string {

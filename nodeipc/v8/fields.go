@@ -144,7 +144,8 @@ func collect(t reflect.Type) []field {
 				}
 				name, options, _ := strings.Cut(tag, ",")
 				index := append(slices.Clone(l.index), i)
-				if sf.Anonymous && name == "" && base.Kind() == reflect.Struct && !known(base) && !hooked(sf.Type) {
+				if sf.Anonymous && name == "" && base.Kind() == reflect.Struct &&
+					(!sf.IsExported() || !known(base) && !hooked(sf.Type)) { // methods of unexported ones cannot be called
 					next = append(next, level{base, index})
 					continue
 				}

@@ -69,7 +69,7 @@ type oddArray struct {
 	long   bool   // out of proportion
 }
 
-// proportion is how many elements an array may have that are not there, beyond one for each byte.
+// proportion is how many elements an array may have that are not there, beyond one for each that is.
 const proportion = 16
 
 // keyAt is a key of an open object.
@@ -142,6 +142,9 @@ func (w *walker) ends(end byte) bool {
 	}
 	return false
 }
+
+// over is ends for a loop over what has been checked, which must not run on if something went wrong.
+func (w *walker) over(end byte) bool { return w.ends(end) || w.pos >= len(w.data) }
 
 func (w *walker) varint() (uint32, error) {
 	if w.pos < len(w.data) && w.data[w.pos] < 0x80 {
@@ -642,11 +645,12 @@ func (w *walker) dense(at int) (object, error) {
 
 // openArray is an array whose members are being read.
 type openArray struct {
-	length uint32
-	grown  uint32 // the length that it has then
-	dense  bool
-	holes  []uint32
-	odd    bool
+	length  uint32
+	grown   uint32 // the length that it has then
+	dense   bool
+	members uint32
+	holes   []uint32
+	odd     bool
 }
 
 // arrayMembers reads the members of an array that are not the elements of a dense one, and the length again.
@@ -654,7 +658,11 @@ func (w *walker) arrayMembers(at int, end byte, a *openArray) error {
 	if err := w.members(end, a); err != nil {
 		return err
 	}
-	if long := uint64(a.grown) > uint64(w.pos-at)+proportion; w.check && (a.odd || long) {
+	own := uint64(a.members) // not what is inside of these
+	if a.dense {
+		own += uint64(a.length)
+	}
+	if long := uint64(a.grown) > own+proportion; w.check && (a.odd || long) {
 		w.odd = append(w.odd, oddArray{uint32(at), a.grown, long})
 	}
 	return nil
@@ -689,6 +697,7 @@ func (w *walker) members(end byte, a *openArray) error {
 		err = syntaxErr(at, "wrong number of members")
 	}
 	if err == nil && a != nil {
+		a.members = n
 		var again uint32
 		if again, err = w.varint(); err == nil && again != a.length {
 			err = syntaxErr(at, "array with two lengths")

@@ -60,7 +60,7 @@ func encoderOf(t reflect.Type) encodeFunc {
 	case reflect.Pointer:
 		return encodePointer
 	}
-	return func(e *encodeState, p *plan, v reflect.Value) error { return &UnsupportedTypeError{p.typ} }
+	return func(e *encodeState, p *plan, v reflect.Value) error { return &UnsupportedTypeError{Type: p.typ} }
 }
 
 func isInteger(k reflect.Kind) bool { return k >= reflect.Int && k <= reflect.Uintptr }
@@ -102,7 +102,7 @@ func encodeMarshaler(e *encodeState, p *plan, v reflect.Value) error {
 	}
 	x, err := m.MarshalV8()
 	if err != nil {
-		return &MarshalerError{p.typ, "MarshalV8", err}
+		return &MarshalerError{Type: p.typ, Method: "MarshalV8", Err: err}
 	}
 	err = e.any(x)
 	e.depth++
@@ -117,7 +117,7 @@ func encodeText(e *encodeState, p *plan, v reflect.Value) error {
 	}
 	b, err := m.MarshalText()
 	if err != nil {
-		return &MarshalerError{p.typ, "MarshalText", err}
+		return &MarshalerError{Type: p.typ, Method: "MarshalText", Err: err}
 	}
 	return e.string(string(b))
 }
@@ -237,7 +237,7 @@ func encodeMap(e *encodeState, p *plan, v reflect.Value) error {
 	}
 	for i, m := range list {
 		if i > 0 && m.name == list[i-1].name {
-			return &UnsupportedValueError{p.typ, "two keys with the text " + strconv.Quote(m.name)}
+			return &UnsupportedValueError{Type: p.typ, Msg: "two keys with the text " + strconv.Quote(m.name)}
 		}
 		if err := e.key(m.name); err != nil {
 			return err
@@ -257,13 +257,16 @@ func keyName(k reflect.Value) (string, error) {
 	if k.Kind() == reflect.String {
 		return k.String(), nil
 	}
+	if k.Kind() == reflect.Interface && k.IsNil() {
+		return "", &UnsupportedValueError{Type: k.Type(), Msg: "nil as a key"}
+	}
 	if m, ok := k.Interface().(encoding.TextMarshaler); ok {
 		if k.Kind() == reflect.Pointer && k.IsNil() {
 			return "", nil
 		}
 		b, err := m.MarshalText()
 		if err != nil {
-			return "", &MarshalerError{k.Type(), "MarshalText", err}
+			return "", &MarshalerError{Type: k.Type(), Method: "MarshalText", Err: err}
 		}
 		return string(b), nil
 	}

@@ -1,8 +1,10 @@
 package v8
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/big"
 	"reflect"
@@ -211,6 +213,9 @@ func (d *decodeState) intoSame(p *plan, v reflect.Value) error {
 	}
 	if t != tagReference {
 		if x, ok := d.met(t, at, typ); ok {
+			if !reflect.TypeOf(x).AssignableTo(p.typ) {
+				return d.mismatch(p, t, at)
+			}
 			v.Set(reflect.ValueOf(x))
 			return nil
 		}
@@ -219,6 +224,7 @@ func (d *decodeState) intoSame(p *plan, v reflect.Value) error {
 	o := d.doc.ids[d.uint()]
 	if d.ends(tagView) {
 		d.next++
+		d.viewRef = at
 		return p.decode(d, p, tagView, d.pos-1, v)
 	}
 	x, ok := d.seen[seenKey{int(o.at), typ}]
@@ -256,11 +262,22 @@ const longPath = 400
 
 // inside puts the place of a value in front of the path of an error.
 func inside(err error, where func() string) error {
-	if e, ok := err.(*TypeError); ok && len(e.Path) < longPath {
-		if e.Path != "" && e.Path[0] != '[' {
-			e.Path = "." + e.Path
+	var path *string
+	switch e := err.(type) {
+	case *TypeError:
+		path = &e.Path
+	case *MarshalerError:
+		path = &e.Path
+	case *UnsupportedTypeError:
+		path = &e.Path
+	case *UnsupportedValueError:
+		path = &e.Path
+	}
+	if path != nil && len(*path) < longPath {
+		if *path != "" && (*path)[0] != '[' {
+			*path = "." + *path
 		}
-		e.Path = where() + e.Path
+		*path = where() + *path
 	}
 	return err
 }
@@ -275,6 +292,9 @@ func inMember(err error, name string) error {
 			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == '$' || i > 0 && c >= '0' && c <= '9') {
 				return "[" + strconv.Quote(name[:min(len(name), longPath)]) + "]"
 			}
+		}
+		if name == "" {
+			return `[""]`
 		}
 		return name[:min(len(name), longPath)]
 	})
@@ -306,17 +326,31 @@ func (d *decodeState) rawValue(t byte, at int) Value {
 	if t != 0 && isObject(t) {
 		v.id--
 	}
-	if t != 0 {
-		d.skip(t, at)
-	} else {
+	switch t {
+	case 0:
 		d.pass()
+	case tagView: // its ArrayBuffer is elsewhere: it begins with the reference to that
+		v.at = d.viewRef
+		d.viewHead()
+	default:
+		d.skip(t, at)
 	}
 	v.end = d.pos
 	return v
 }
 
 func decodeValue(d *decodeState, p *plan, t byte, at int, v reflect.Value) error {
-	v.Set(reflect.ValueOf(d.rawValue(t, at)))
+	x := d.rawValue(t, at)
+	if d.Copy {
+		if d.copied == nil {
+			if err := d.alloc(len(d.data)); err != nil {
+				return err
+			}
+			d.copied = bytes.Clone(d.data)
+		}
+		x.data = d.copied
+	}
+	v.Set(reflect.ValueOf(x))
 	return nil
 }
 
@@ -334,7 +368,7 @@ func decodeUnmarshaler(d *decodeState, p *plan, t byte, at int, v reflect.Value)
 	case nil, *TypeError, *LimitError:
 		return err
 	}
-	return &MarshalerError{p.typ, "UnmarshalV8", err}
+	return &MarshalerError{Type: p.typ, Method: "UnmarshalV8", Err: err}
 }
 
 func decodePointer(d *decodeState, p *plan, t byte, at int, v reflect.Value) error {
@@ -349,7 +383,12 @@ func decodePointer(d *decodeState, p *plan, t byte, at int, v reflect.Value) err
 		v.Set(reflect.New(p.elem.typ))
 	}
 	d.keepValue(at, t, p.typ, v)
-	return p.elem.decode(d, p.elem, t, at, v.Elem())
+	if err := d.deeper(at); err != nil { // the Go type may be one pointer after the other
+		return err
+	}
+	err := p.elem.decode(d, p.elem, t, at, v.Elem())
+	d.walker.depth++
+	return err
 }
 
 // keepValue is keep for what is known by its type.
@@ -379,7 +418,7 @@ func decodeText(d *decodeState, p *plan, t byte, at int, v reflect.Value) error 
 		return err
 	}
 	if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(s)); err != nil {
-		return &MarshalerError{p.typ, "UnmarshalText", err}
+		return &MarshalerError{Type: p.typ, Method: "UnmarshalText", Err: err}
 	}
 	return nil
 }
@@ -470,7 +509,7 @@ func decodeFloat(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 		f = d.float()
 	case tagBigInt, tagBigObject:
 		var exact big.Accuracy
-		if f, exact = d.bigInt().Float64(); exact != big.Exact {
+		if f, exact = d.bigInt().Float64(); exact != big.Exact || v.Kind() == reflect.Float32 && float64(float32(f)) != f {
 			return d.mismatch(p, t, at)
 		}
 	default:
@@ -503,7 +542,12 @@ func decodeInterface(d *decodeState, p *plan, t byte, at int, v reflect.Value) e
 		// A pointer that is there is followed, as in encoding/json, but not one of a type that any decodes into itself.
 		if e := v.Elem(); e.Kind() == reflect.Pointer && !e.IsNil() && !known(e.Type().Elem()) {
 			p := planOf(e.Type().Elem())
-			return p.decode(d, p, t, at, e.Elem())
+			if err := d.deeper(at); err != nil { // it may lead to itself
+				return err
+			}
+			err := p.decode(d, p, t, at, e.Elem())
+			d.walker.depth++
+			return err
 		}
 	}
 	x, err := d.anyOf(t, at)
@@ -525,7 +569,7 @@ func decodeStruct(d *decodeState, p *plan, t byte, at int, v reflect.Value) erro
 	if t != tagObject {
 		return decodeNothing(d, p, t, at, v)
 	}
-	for next := 0; !d.ends(tagObjectEnd); next++ {
+	for next := 0; !d.over(tagObjectEnd); next++ {
 		f := p.fields.find(d.key(), next)
 		if f == nil {
 			d.pass()
@@ -578,7 +622,7 @@ func decodeMap(d *decodeState, p *plan, t byte, at int, v reflect.Value) error {
 	if t == tagMap {
 		end = tagMapEnd
 	}
-	for !d.ends(end) {
+	for !d.over(end) {
 		var name string
 		key.SetZero()
 		elem.SetZero()
@@ -599,6 +643,14 @@ func decodeMap(d *decodeState, p *plan, t byte, at int, v reflect.Value) error {
 			}
 		}
 		if err := d.into(p.elem, elem); err != nil {
+			if t == tagMap && key.Kind() == reflect.String {
+				name = key.String()
+			} else if t == tagMap {
+				return inside(err, func() string {
+					text := fmt.Sprint(key)
+					return "[" + text[:min(len(text), longPath)] + "]"
+				})
+			}
 			return inMember(err, name)
 		}
 		v.SetMapIndex(key, elem)
@@ -615,7 +667,7 @@ func setKey(p *plan, key reflect.Value, name string, at int) error {
 	bad := &TypeError{Value: "member " + strconv.Quote(name[:min(len(name), longPath)]), Type: p.typ, Offset: at}
 	if u, ok := key.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		if err := u.UnmarshalText([]byte(name)); err != nil {
-			return &MarshalerError{p.key.typ, "UnmarshalText", err}
+			return &MarshalerError{Type: p.key.typ, Method: "UnmarshalText", Err: err}
 		}
 		return nil
 	}
@@ -674,10 +726,24 @@ func decodeSlice(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 		return nil
 	case t == tagSet:
 		v.Set(reflect.MakeSlice(p.typ, 0, 0))
-		for i := 0; !d.ends(tagSetEnd); i++ {
-			v.Grow(1)
-			v.SetLen(i + 1)
-			v.Index(i).SetZero()
+		if d.wanted(at) { // before its elements, which may refer to it, it has to be where it stays
+			n, err := d.count(tagSetEnd)
+			if err == nil {
+				err = d.alloc(n * size)
+			}
+			if err != nil {
+				return err
+			}
+			if v.Set(reflect.MakeSlice(p.typ, n, n)); n > 0 {
+				d.keepValue(at, t, p.typ, v)
+			}
+		}
+		for i := 0; !d.over(tagSetEnd); i++ {
+			if i >= v.Len() {
+				v.Grow(1)
+				v.SetLen(i + 1)
+				v.Index(i).SetZero()
+			}
 			if err := d.into(p.elem, v.Index(i)); err != nil {
 				return inElement(err, uint32(i))
 			}
@@ -708,6 +774,16 @@ func decodeSlice(d *decodeState, p *plan, t byte, at int, v reflect.Value) error
 	}
 	d.keepValue(at, t, p.typ, v)
 	return d.fill(p, t, n, v)
+}
+
+// count is how many values there are up to the tag end.
+func (d *decodeState) count(end byte) (n int, err error) {
+	here := place{d.pos, d.next, d.pos}
+	for ; !d.over(end); n++ {
+		d.pass()
+	}
+	d.jumps++
+	return n, d.back(here)
 }
 
 // fill decodes the elements of an array of n into v, a slice or array; what does not fit is left out.

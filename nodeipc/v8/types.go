@@ -352,16 +352,28 @@ func lookupKey(key any) (any, bool) {
 		if k == nil {
 			return nil, true
 		}
-		return bigKey(k.String()), true
+		return keyOfBig(k), true
 	case big.Int:
-		return bigKey(k.String()), true
+		return keyOfBig(&k), true
 	}
 	v := reflect.ValueOf(key)
 	switch v.Kind() {
+	case reflect.String:
+		return v.String(), true
+	case reflect.Bool:
+		return v.Bool(), true
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return floatKey(float64(v.Int())), true
+		f := float64(v.Int())
+		if int64(f) != v.Int() || f == 1<<63 {
+			return v.Int(), true // which cannot be written
+		}
+		return floatKey(f), true
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		return floatKey(float64(v.Uint())), true
+		f := float64(v.Uint())
+		if f == 1<<64 || uint64(f) != v.Uint() {
+			return v.Uint(), true
+		}
+		return floatKey(f), true
 	case reflect.Float32:
 		return floatKey(v.Float()), true
 	case reflect.Slice:
@@ -378,6 +390,14 @@ func lookupKey(key any) (any, bool) {
 		return nil, false
 	}
 	return key, true
+}
+
+func keyOfBig(n *big.Int) any {
+	sign := "+"
+	if n.Sign() < 0 {
+		sign = "-"
+	}
+	return bigKey(sign + string(n.Bytes()))
 }
 
 // noMinus makes 0 of -0, as Map and Set do.

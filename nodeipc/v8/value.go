@@ -223,7 +223,7 @@ func (v Value) appendAs(dst []byte, next uint32) (out []byte, ids uint32, err er
 		id, _ := w.varint()
 		o := v.doc.ids[id]
 		if v.data[o.at] == tagView || w.ends(tagView) {
-			return dst, 0, &UnsupportedValueError{valueType, "a view whose ArrayBuffer is elsewhere"}
+			return dst, 0, &UnsupportedValueError{Type: valueType, Msg: "a view whose ArrayBuffer is elsewhere"}
 		}
 		v.at, v.id = int(o.at), o.id
 		w = v.walker()
@@ -235,7 +235,7 @@ func (v Value) appendAs(dst []byte, next uint32) (out []byte, ids uint32, err er
 	from := v.at
 	w.reference = func(at int, id uint32) {
 		if id < v.id {
-			err = &UnsupportedValueError{valueType, "a reference to an object outside"}
+			err = &UnsupportedValueError{Type: valueType, Msg: "a reference to an object outside"}
 		}
 		dst = append(dst, v.data[from:at+1]...)
 		dst = appendVarint(dst, id-v.id+next)

@@ -59,14 +59,14 @@ func (e *encodeState) uint(n uint64) error {
 }
 
 func inexact(t reflect.Type, n string) error {
-	return &UnsupportedValueError{t, n + " is not exact as a JavaScript number: use *big.Int"}
+	return &UnsupportedValueError{Type: t, Msg: n + " is not exact as a JavaScript number: use *big.Int"}
 }
 
 func (e *encodeState) bigInt(tag byte, n *big.Int) error {
 	words := n.Bits()
 	size := (len(words)*bigWord + 7) / 8 * 8
 	if size > maxBigInt {
-		return &UnsupportedValueError{reflect.TypeFor[*big.Int](), "more bits than JavaScript allows"}
+		return &UnsupportedValueError{Type: reflect.TypeFor[*big.Int](), Msg: "more bits than JavaScript allows"}
 	}
 	bits := uint32(size) << 1
 	if n.Sign() < 0 {
@@ -161,7 +161,7 @@ func (e *encodeState) key(name string) error {
 	}
 	if !utf8.ValidString(name) && !wellFormed(name) {
 		// It would be changed, and maybe into another key of the object, which V8 does not read then.
-		return &UnsupportedValueError{reflect.TypeFor[string](), "key that is not UTF-8: " + strconv.Quote(name)}
+		return &UnsupportedValueError{Type: reflect.TypeFor[string](), Msg: "key that is not UTF-8: " + strconv.Quote(name)}
 	}
 	return e.string(name)
 }
@@ -179,11 +179,11 @@ func plainKey(name string) []byte {
 func (e *encodeState) view(t ViewType, data []byte) error {
 	switch {
 	case t >= viewTypes:
-		return &UnsupportedValueError{reflect.TypeFor[View](), "unknown type"}
+		return &UnsupportedValueError{Type: reflect.TypeFor[View](), Msg: "unknown type"}
 	case t == Float16Array && e.node < 24:
-		return &UnsupportedValueError{reflect.TypeFor[View](), "Node before 24 has no Float16Array (Encoder.Node)"}
+		return &UnsupportedValueError{Type: reflect.TypeFor[View](), Msg: "Node before 24 has no Float16Array (Encoder.Node)"}
 	case (t == BigInt64Array || t == BigUint64Array) && e.node < 16:
-		return &UnsupportedValueError{reflect.TypeFor[View](), "Node before 16 reads no " + t.String() + " (Encoder.Node)"}
+		return &UnsupportedValueError{Type: reflect.TypeFor[View](), Msg: "Node before 16 reads no " + t.String() + " (Encoder.Node)"}
 	case len(data) > maxData:
 		return e.tooLarge("view of 2 GiB or more")
 	}
@@ -216,7 +216,7 @@ func (e *encodeState) date(d Date) {
 func (e *encodeState) time(t time.Time) error {
 	d := DateOf(t)
 	if y := t.Year(); y < -271821 || y > 275760 || !d.Valid() {
-		return &UnsupportedValueError{timeType, "JavaScript has no Date for the year " + strconv.Itoa(y)}
+		return &UnsupportedValueError{Type: timeType, Msg: "JavaScript has no Date for the year " + strconv.Itoa(y)}
 	}
 	e.date(d)
 	return nil
@@ -232,17 +232,17 @@ func (e *encodeState) regExp(r *RegExp) error {
 			}
 		}
 		if bit == 0 || bits&bit != 0 {
-			return &UnsupportedValueError{regExpType, "flags " + strconv.Quote(r.Flags)}
+			return &UnsupportedValueError{Type: regExpType, Msg: "flags " + strconv.Quote(r.Flags)}
 		}
 		bits |= bit
 	}
 	if !validFlags(bits) || bits&256 != 0 && e.node < 20 || bits&128 != 0 && e.node < 16 {
 		msg := "flags " + strconv.Quote(r.Flags) + ", which Node " + strconv.Itoa(e.node) + " does not have"
-		return &UnsupportedValueError{regExpType, msg}
+		return &UnsupportedValueError{Type: regExpType, Msg: msg}
 	}
 	if !validRegExp(r.Source, bits&16 != 0, bits&256 != 0) {
 		msg := "source that is not known to parse: " + strconv.Quote(r.Source[:min(len(r.Source), longPath)])
-		return &UnsupportedValueError{regExpType, msg}
+		return &UnsupportedValueError{Type: regExpType, Msg: msg}
 	}
 	e.object(tagRegExp)
 	if err := e.string(r.Source); err != nil {
@@ -296,11 +296,19 @@ func (e *encodeState) boxed(b *Boxed) error {
 		e.object(tagStrObject)
 		return e.string(v.String())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		f := float64(v.Int())
+		if int64(f) != v.Int() || f == 1<<63 {
+			return inexact(v.Type(), strconv.FormatInt(v.Int(), 10))
+		}
 		e.next++
-		e.double(tagNumObject, float64(v.Int()))
+		e.double(tagNumObject, f)
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		f := float64(v.Uint())
+		if f == 1<<64 || uint64(f) != v.Uint() {
+			return inexact(v.Type(), strconv.FormatUint(v.Uint(), 10))
+		}
 		e.next++
-		e.double(tagNumObject, float64(v.Uint()))
+		e.double(tagNumObject, f)
 	case reflect.Float32, reflect.Float64:
 		e.next++
 		e.double(tagNumObject, v.Float())
@@ -309,7 +317,7 @@ func (e *encodeState) boxed(b *Boxed) error {
 			e.next++
 			return e.bigInt(tagBigObject, n)
 		}
-		return &UnsupportedValueError{reflect.TypeFor[Boxed](), "not a primitive"}
+		return &UnsupportedValueError{Type: reflect.TypeFor[Boxed](), Msg: "not a primitive"}
 	}
 	return nil
 }
@@ -350,7 +358,7 @@ func (e *encodeState) sparse(s *Sparse) error {
 	next := uint64(0)
 	for _, el := range s.Elements {
 		if uint64(el.Index) < next || el.Index >= s.Length {
-			return &UnsupportedValueError{reflect.TypeFor[Sparse](), "elements must ascend, and be below the length"}
+			return &UnsupportedValueError{Type: reflect.TypeFor[Sparse](), Msg: "elements must ascend, and be below the length"}
 		}
 		next = uint64(el.Index) + 1
 		e.float(float64(el.Index))
@@ -362,7 +370,7 @@ func (e *encodeState) sparse(s *Sparse) error {
 	if s.Props != nil {
 		for k := range s.Props.All() {
 			if _, index := arrayIndex(k); index || k == "length" {
-				return &UnsupportedValueError{reflect.TypeFor[Sparse](), "Props has " + strconv.Quote(k)}
+				return &UnsupportedValueError{Type: reflect.TypeFor[Sparse](), Msg: "Props has " + strconv.Quote(k)}
 			}
 		}
 		n += s.Props.Len()
@@ -430,17 +438,18 @@ func (e *encodeState) own(v any) error {
 // value writes a Value: anew if the reader could make something else of the bytes, or nothing.
 func (e *encodeState) value(v Value) error {
 	miscounted := e.node < 18 && e.firstError < e.next && v.doc != nil && len(v.doc.refs) > 0
-	if len(v.data) > 0 && (v.layout != e.Layout || !v.portable || miscounted || int(v.levels) > e.depth) {
-		var x any
-		if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
-			return err
-		}
-		return e.any(x)
+	anew := v.layout != e.Layout || !v.portable || miscounted || int(v.levels) > e.depth
+	if len(v.data) == 0 || !anew {
+		buf, ids, err := v.appendAs(e.buf, e.next)
+		if err == nil {
+			e.buf = buf
+			e.next += ids
+			return nil
+		} // it refers to what is outside of it
 	}
-	buf, ids, err := v.appendAs(e.buf, e.next)
-	if err == nil {
-		e.buf = buf
-		e.next += ids
+	var x any
+	if err := v.Decode(&Decoder{Ordered: true}, &x); err != nil {
+		return err
 	}
-	return err
+	return e.any(x)
 }
