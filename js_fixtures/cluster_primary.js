@@ -9,7 +9,7 @@
 //    "exits":{"node":{"code":0,"signal":null,"exitedAfterDisconnect":true},"go":{...}}}
 //
 // or {"ok":false,"error":"..."} with exit code 1. The contract of a worker, Node's below and the Go one alike: it
-// listens on 127.0.0.1:$PORT, answers every HTTP request with "<node or go> <worker id>\n", and every message m of the
+// listens on port $PORT, answers every HTTP request with "<node or go> <worker id>\n", and every message m of the
 // primary with {"echo":m,"from":"<node or go>"}. NODE_CLUSTER_SCHED_POLICY=none works as in any primary.
 // Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
 'use strict';
@@ -28,7 +28,7 @@ if (cluster.isMaster) {
   limit.unref();
   primary(process.argv[2], Number(process.argv[3] || 40)).then((result) => finish(null, result), finish);
 } else {
-  http.createServer((req, res) => res.end(`node ${cluster.worker.id}\n`)).listen(process.env.PORT, '127.0.0.1');
+  http.createServer((req, res) => res.end(`node ${cluster.worker.id}\n`)).listen(process.env.PORT);
   process.on('message', (m) => process.send({ echo: m, from: 'node' }));
 }
 
@@ -84,7 +84,7 @@ async function primary(binary, requests) {
 
 function freePort() {
   return new Promise((resolve, reject) => {
-    const server = net.createServer().on('error', reject).listen(0, '127.0.0.1', () => {
+    const server = net.createServer().on('error', reject).listen(0, () => {
       const { port } = server.address();
       server.close(() => resolve(port));
     });

@@ -12,7 +12,7 @@ const requests = 40;
 if (cluster.isMaster) {
   primary();
 } else {
-  http.createServer((req, res) => res.end(`node ${cluster.worker.id}\n`)).listen(process.env.PORT, '127.0.0.1');
+  http.createServer((req, res) => res.end(`node ${cluster.worker.id}\n`)).listen(process.env.PORT);
   process.on('message', (m) => process.send({ echo: m, from: 'node' }));
 }
 
@@ -26,7 +26,7 @@ async function primary() {
     { name: 'Go', worker: forkGo(cluster, process.argv[2], { PORT: port }) },
   ];
   await Promise.all(workers.map(({ worker }) => event(worker, 'listening')));
-  console.log(`  both workers listen on 127.0.0.1:${port}`);
+  console.log(`  both workers listen on port ${port}`);
 
   const served = {};
   for (let i = 0; i < requests; i++) {
@@ -63,7 +63,7 @@ function event(emitter, name) {
 
 function freePort() {
   return new Promise((resolve, reject) => {
-    const server = http.createServer().on('error', reject).listen(0, '127.0.0.1', () => {
+    const server = http.createServer().on('error', reject).listen(0, () => {
       const { port } = server.address();
       server.close(() => resolve(port));
     });
