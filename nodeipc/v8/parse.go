@@ -721,7 +721,7 @@ func (w *walker) key(at uint32, first int, a *openArray) error {
 	if a != nil && a.key(text) {
 		return duplicate(at)
 	}
-	k := keyAt{maphash.Bytes(hashSeed, text), at}
+	k := keyAt{shape(text), at}
 	if keys := w.keys[first:]; len(keys) < fewKeys {
 		for _, other := range keys {
 			if w.same(other, k) {
@@ -749,10 +749,22 @@ func (a *openArray) key(text []byte) (has bool) {
 	return has
 }
 
+// shape is a hash for few keys, of which it tells most apart at no cost.
+func shape(text []byte) uint64 {
+	n := len(text)
+	if n == 0 {
+		return 0
+	}
+	return uint64(n)<<24 | uint64(text[0])<<16 | uint64(text[n/2])<<8 | uint64(text[n-1])
+}
+
 // unique sorts many keys of one object to find equal ones.
 func (w *walker) unique(keys []keyAt) error {
 	if len(keys) <= fewKeys {
 		return nil
+	}
+	for i := range keys { // a peer cannot choose keys that have this one in common
+		keys[i].hash = maphash.Bytes(hashSeed, keyText(&w.text, w.data, keys[i].at))
 	}
 	slices.SortFunc(keys, func(a, b keyAt) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.at, b.at)) })
 	for i, k := range keys[1:] {
