@@ -46,6 +46,7 @@ type Channel struct {
 	mu      sync.Mutex // guards all that follows; never held during a system call of the channel or a callback
 	calls   []func()   // callbacks to be made, and lines to be logged, after unlock
 	inCalls int        // goroutines that make callbacks
+	heldUp  bool       // somebody waits for the end of a callback
 	events  []Event    // what Options.Tap has not seen yet
 	wake    chan struct{}
 
@@ -298,6 +299,14 @@ func (c *Channel) notify() {
 	}
 }
 
+// letOn wakes who waits for the end of a callback. mu is held.
+func (c *Channel) letOn() {
+	if c.heldUp {
+		c.heldUp = false
+		c.notify()
+	}
+}
+
 // wakeReader makes a goroutine in await look again, even if it reads. mu is held.
 func (c *Channel) wakeReader() {
 	c.notify()
@@ -325,6 +334,7 @@ func (c *Channel) unlock() {
 	}
 	c.mu.Lock()
 	c.inCalls--
+	c.letOn()
 	c.unlock() // they may have given rise to more
 }
 
@@ -389,6 +399,7 @@ func (c *Channel) read() {
 	}
 	c.mu.Lock()
 	c.dispatching = false
+	c.letOn()
 	c.deliver()
 	switch {
 	case err == nil:

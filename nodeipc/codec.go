@@ -29,8 +29,9 @@ type codec interface {
 // scanned is what a look at a payload told.
 type scanned struct {
 	cmd   string       // of an internal message
-	whole bool         // it can be sent on as it is, to any peer, and looking at it again would cost more than a sum does
-	value *parsedValue // in advanced mode, where that would
+	whole bool         // it can be sent on as it is, to any peer
+	quick bool         // to look at it again costs less than a sum over it
+	value *parsedValue // in advanced mode, unless that is so
 }
 
 // parsedValue is the value of a payload, whose bytes it shares: it is of use as long as they are the ones at at.

@@ -138,7 +138,7 @@ func (c *advancedCodec) encodeHandle(dst []byte, typ HandleType, v any, local bo
 	return dst, payload, cmd, err
 }
 
-// Parsing a Buffer or string so long costs less than the sum over it, and parsing again is all that is saved.
+// Parsing a Buffer or string so long costs less than the sum over it.
 const longSingle = 4 << 10
 
 func (c *advancedCodec) scan(payload []byte) (s scanned, err error) {
@@ -164,12 +164,12 @@ func (c *advancedCodec) scan(payload []byte) (s scanned, err error) {
 			s.cmd = ""
 		}
 	case v8.KindView, v8.KindArrayBuffer, v8.KindString:
-		if len(payload) > longSingle {
-			return s, nil
-		}
+		s.quick = len(payload) > longSingle
 	}
-	s.value = &parsedValue{value, unsafe.SliceData(payload)}
 	s.whole = value.Portable() && payload[1] < 0x80 // a version in one byte can be changed
+	if !s.quick {
+		s.value = &parsedValue{value, unsafe.SliceData(payload)}
+	}
 	return s, nil
 }
 

@@ -56,7 +56,7 @@ func (jsonCodec) encodeHandle(dst []byte, typ HandleType, v any, local bool) (fr
 func (jsonCodec) scan(payload []byte) (scanned, error) {
 	info, err := jsjson.Scan(payload)
 	// Text that is not UTF-8 has to be mended before it is sent on: not every reader is as lenient as Node.
-	return scanned{cmd: info.Cmd, whole: info.ASCII || utf8.Valid(payload)}, err
+	return scanned{cmd: info.Cmd, whole: info.ASCII || utf8.Valid(payload), quick: info.ASCII && info.Quick}, err
 }
 
 func (jsonCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {

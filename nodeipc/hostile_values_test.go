@@ -100,6 +100,10 @@ func hostileValues() (list []hostileValue) {
 	broken.seal(scanned{whole: true})
 	broken.Data[3] = '\n'
 	add("message with a newline put in", broken)
+	long := &Message{Data: []byte(`{"a":"` + strings.Repeat("x", 8<<10) + `" }`), codec: jsonCodec{}}
+	long.seal(scanned{whole: true, quick: true})
+	long.Data[len(long.Data)-2] = '\n'
+	add("long message with a newline put in", long)
 
 	cycle := map[string]any{}
 	cycle["cycle"] = cycle

@@ -31,7 +31,7 @@ var seed = maphash.MakeSeed()
 
 // seal notes what a look at Data told.
 func (m *Message) seal(s scanned) {
-	if m.whole, m.value = s.whole, s.value; s.whole || s.value != nil {
+	if m.whole, m.value = s.whole, s.value; !s.quick && (s.whole || s.value != nil) {
 		m.sum = maphash.Bytes(seed, m.Data)
 	}
 }
@@ -40,6 +40,18 @@ func (m *Message) seal(s scanned) {
 // the program may do with Data what it likes.
 func (m *Message) unchanged() bool {
 	return m != nil && m.sum != 0 && m.sum == maphash.Bytes(seed, m.Data)
+}
+
+// sendable reports whether Data can be sent as it is.
+func (m *Message) sendable() bool {
+	switch {
+	case !m.whole:
+		return false
+	case m.sum != 0:
+		return m.unchanged()
+	}
+	s, err := m.codec.scan(m.Data)
+	return err == nil && s.whole && s.quick && s.cmd == ""
 }
 
 // parsed is the value in Data if that is known: nothing has changed it, and it is not a copy.
@@ -68,9 +80,7 @@ func (m *Message) Decode(v any) error {
 // Clone returns a copy of m that shares nothing with other messages. The Handle is the same: take it from one of them.
 func (m *Message) Clone() *Message {
 	clone := &Message{Data: bytes.Clone(m.Data), Handle: m.Handle, codec: m.codec}
-	if m.whole && m.unchanged() {
-		clone.whole, clone.sum = true, m.sum
-	}
+	clone.whole, clone.sum = m.whole, m.sum
 	return clone
 }
 

@@ -43,7 +43,7 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 		return err
 	}
 	m, ok := v.(*Message)
-	ok = ok && m != nil && m.whole && m.unchanged() && m.codec == c.codec
+	ok = ok && m != nil && m.codec == c.codec && m.sendable()
 	if ok && len(m.Data) < longFrame {
 		c.mu.Lock()
 		err := c.enqueue(ctx, nil, m.Data, false)
@@ -198,8 +198,12 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, payload []byte, post
 	return nil
 }
 
+// How long a Send during a callback, with as much pending as answers may be, waits for the end of the callback.
+const callbackGrace = time.Second
+
 // admit waits until a message may be accepted. mu is held.
 func (c *Channel) admit(ctx context.Context, posted bool) error {
+	var until time.Time // for which a callback is waited
 	for {
 		switch {
 		case c.werr != nil:
@@ -211,10 +215,28 @@ func (c *Channel) admit(ctx context.Context, posted bool) error {
 		case c.pending < maxPending:
 			return nil
 		case posted || c.exempt():
-			if c.answers.tooMany() {
+			if !c.answers.tooMany() {
+				return nil
+			}
+			// Another goroutine than the one in the callback can wait for its end; the callback's own cannot, and gives up.
+			if until.IsZero() {
+				until = time.Now().Add(callbackGrace)
+			}
+			if posted || !time.Now().Before(until) {
 				return opError("send", ErrPeerNotReading)
 			}
-			return nil
+			if c.canWrite() {
+				c.pump()
+				continue
+			}
+			c.heldUp = true
+			grace, cancel := context.WithDeadline(ctx, until)
+			c.wait(grace)
+			cancel()
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			continue
 		}
 		if c.canWrite() {
 			c.pump() // without mu at times: what we wait for may have come
