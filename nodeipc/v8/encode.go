@@ -77,8 +77,8 @@ type encodeState struct {
 	firstError uint32 // the id of the first Error, or MaxUint32
 	repeats    int
 	objects    []identity
-	index      []uint32 // a hash table of the objects, by number from 1, while they are not few; as long as a power of 2
-	keys       []string // of the maps that are open
+	index      []uint32    // a hash table of the objects, by number from 1, while they are not few; as long as a power of 2
+	open       []anyMember // of the maps that are open
 }
 
 // identityKey tells values that are one object in JavaScript.
@@ -86,6 +86,11 @@ type identityKey struct {
 	at  unsafe.Pointer
 	n   int // length of a slice
 	typ reflect.Type
+}
+
+type anyMember struct {
+	key   string
+	value any
 }
 
 type identity struct {
@@ -100,8 +105,8 @@ var encodeStates = sync.Pool{New: func() any { return new(encodeState) }}
 
 func (e *encodeState) free() {
 	clear(e.objects)
-	clear(e.keys[:cap(e.keys)])
-	*e = encodeState{objects: again(e.objects), keys: again(e.keys), index: again(e.index)}
+	clear(e.open)
+	*e = encodeState{objects: again(e.objects), open: again(e.open), index: again(e.index)}
 	encodeStates.Put(e)
 }
 
@@ -256,21 +261,23 @@ func (e *encodeState) mapAny(m map[string]any) error {
 	if err := e.composite(tagObject, len(m)); err != nil {
 		return err
 	}
-	first := len(e.keys)
-	for k := range m {
-		e.keys = append(e.keys, k)
+	first := len(e.open)
+	for k, x := range m {
+		e.open = append(e.open, anyMember{k, x})
 	}
-	keys := e.keys[first:]
-	slices.SortFunc(keys, compareKeys)
-	for _, k := range keys {
+	members := e.open[first:]
+	slices.SortFunc(members, func(a, b anyMember) int { return compareKeys(a.key, b.key) })
+	for i := range members {
+		k := members[i].key
 		if err := e.key(k); err != nil {
 			return err
 		}
-		if err := e.any(m[k]); err != nil {
+		if err := e.any(members[i].value); err != nil {
 			return inMember(err, k)
 		}
 	}
-	e.keys = e.keys[:first]
+	clear(members)
+	e.open = e.open[:first]
 	e.buf = appendVarint(append(e.buf, tagObjectEnd), uint32(len(m)))
 	e.done(slot)
 	e.depth++

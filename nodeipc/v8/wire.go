@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // The tags of V8's src/objects/value-serializer.cc that a payload without transfers may have.
@@ -129,6 +130,8 @@ func ascii(b []byte) bool {
 	}
 	return true
 }
+
+func asciiString(s string) bool { return ascii(unsafe.Slice(unsafe.StringData(s), len(s))) }
 
 func appendVarint(dst []byte, n uint32) []byte {
 	for n >= 0x80 {

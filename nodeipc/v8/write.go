@@ -95,6 +95,9 @@ func (e *encodeState) string(s string) error {
 
 // appendString appends a string in the shortest form that holds it, for a payload that starts at dst[base].
 func appendString(dst []byte, base int, s string) []byte {
+	if asciiString(s) {
+		return append(appendVarint(append(dst, tagOneByte), uint32(len(s))), s...)
+	}
 	latin1, extra := true, 0 // bytes more than characters
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c >= utf8.RuneSelf {
@@ -108,9 +111,6 @@ func appendString(dst []byte, base int, s string) []byte {
 	}
 	if latin1 {
 		dst = appendVarint(append(dst, tagOneByte), uint32(len(s)-extra))
-		if extra == 0 {
-			return append(dst, s...)
-		}
 		for i := 0; i < len(s); i++ {
 			c := s[i]
 			if c >= utf8.RuneSelf {
@@ -155,6 +155,10 @@ func eachUnit(s string, yield func(uint16)) {
 
 // key writes the key of a member.
 func (e *encodeState) key(name string) error {
+	if len(name) < 0x80 && name != "" && name[0] > '9' && asciiString(name) { // as most are
+		e.buf = append(append(e.buf, tagOneByte, byte(len(name))), name...)
+		return nil
+	}
 	if i, ok := arrayIndex(name); ok {
 		e.float(float64(i))
 		return nil
