@@ -35,7 +35,7 @@ long:
 	@set -e; for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "== $$pkg $$target for $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 2 $$pkg; \
+			scripts/fuzz.sh $$pkg $$target $(FUZZTIME); \
 		done; \
 	done
 	@$(MAKE) --no-print-directory soak
