@@ -1,12 +1,11 @@
 'use strict';
 // Answers questions about JSON as this Node sees it. Ran on Node 12 to 26.
 //
-// A question is one byte, a length (uint32, big endian) and that many bytes; an answer a length and bytes. Questions:
+// The questions, by their kind (question_peer.js):
 //   v  the bytes are a JavaScript expression: what JSON.stringify makes of its value
 //   s  the bytes are a line as it comes from a channel: what JSON.stringify makes of what JSON.parse makes of it,
 //      or !error
 //   c  the same, answered with E (JSON.parse throws), U (a user's message), or I and the cmd of an internal message
-// Pairs of a question and its length may come together; answers keep their order.
 const { StringDecoder } = require('string_decoder');
 
 function decode(line) {
@@ -32,18 +31,4 @@ function answer(kind, bytes) {
   return isInternal(value) ? 'I' + value.cmd : 'U';
 }
 
-let pending = Buffer.alloc(0);
-process.stdin.on('data', (chunk) => {
-  pending = Buffer.concat([pending, chunk]);
-  const answers = [];
-  while (pending.length >= 5) {
-    const end = 5 + pending.readUInt32BE(1);
-    if (pending.length < end) break;
-    const text = Buffer.from(answer(String.fromCharCode(pending[0]), pending.slice(5, end)));
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(text.length, 0);
-    answers.push(length, text);
-    pending = pending.slice(end);
-  }
-  if (answers.length > 0) process.stdout.write(Buffer.concat(answers));
-});
+require('./question_peer').serve(answer);

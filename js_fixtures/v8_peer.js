@@ -1,11 +1,10 @@
 'use strict';
 // Says what this Node makes of payloads of V8's serializer. Ran on Node 12 to 26.
 //
-// A question is one byte, a length (uint32, big endian) and that many bytes; an answer a length and bytes. Questions:
+// The questions, by their kind (question_peer.js):
 //   c  the bytes are a payload of a channel: the value in it, or ! and the error
 //   s  the bytes are for v8.deserialize: the same
 //   e  the bytes are a JavaScript expression: what is written on a channel for its value, as hex, and the value
-// Pairs of a question and its length may come together; answers keep their order.
 //
 // A value is told as JSON: t is its type; numbers, and milliseconds of dates, are text (-0 and NaN too); strings that
 // are not UTF-16 are hex; objects have an id, in the order in which they are met, and t is ref where one comes again:
@@ -112,19 +111,4 @@ function answer(kind, payload) {
   }
 }
 
-let pending = Buffer.alloc(0);
-process.stdin.on('data', (chunk) => {
-  pending = Buffer.concat([pending, chunk]);
-  const answers = [];
-  while (pending.length >= 5) {
-    const end = 5 + pending.readUInt32BE(1);
-    if (pending.length < end) break;
-    // A copy: views of what is read are parts of it, and must find themselves at even offsets as in a channel.
-    const text = Buffer.from(answer(String.fromCharCode(pending[0]), Buffer.from(pending.slice(5, end))));
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(text.length, 0);
-    answers.push(length, text);
-    pending = pending.slice(end);
-  }
-  if (answers.length > 0) process.stdout.write(Buffer.concat(answers));
-});
+require('./question_peer').serve(answer);

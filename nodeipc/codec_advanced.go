@@ -13,7 +13,7 @@ import (
 )
 
 // advancedCodec is serialization: 'advanced': a payload is V8's structured clone of a value, with Node's own layout of
-// Buffers and views; its frame is the length in four bytes, the highest first, and the payload (docs/protocol.md 1.5).
+// Buffers and views; its frame is the length in four bytes, the highest first, and the payload (docs/protocol.md 1.4).
 //
 // The length of a frame is a multiple of four, by bytes behind the value, which every reader passes over: so the length
 // field of a frame never lies across the end of a read, at which Node 16 and 18 would stop for ever.
@@ -66,11 +66,20 @@ func (c *advancedCodec) encode(dst []byte, v any) (frame []byte, cmd string, err
 		return dst, "", err
 	}
 	from := len(dst)
-	dst = append(dst, 0, 0, 0, 0)
-	if dst, err = c.encoder().Append(dst, v); err != nil {
-		return dst[:from], "", err
+	if dst, err = c.appendFrame(dst, v); err != nil {
+		return dst, "", err
 	}
-	return finishFrame(dst, from), c.cmdOf(dst[from+4:]), nil
+	return dst, c.cmdOf(dst[from+4:]), nil
+}
+
+// appendFrame appends the frame of a value that is one.
+func (c *advancedCodec) appendFrame(dst []byte, v any) ([]byte, error) {
+	from := len(dst)
+	out, err := c.encoder().Append(append(dst, 0, 0, 0, 0), v)
+	if err != nil {
+		return dst, err
+	}
+	return finishFrame(out, from), nil
 }
 
 // advancedValue replaces what stands for text or payloads by the value that it means.
@@ -124,11 +133,9 @@ func (c *advancedCodec) encodeHandle(dst []byte, typ HandleType, v any, local bo
 		envelope.Kind = "pipe"
 	}
 	from := len(dst)
-	dst = append(dst, 0, 0, 0, 0)
-	if dst, err = c.encoder().Append(dst, &envelope); err != nil {
-		return dst[:from], nil, "", err
+	if dst, err = c.appendFrame(dst, &envelope); err != nil {
+		return dst, nil, "", err
 	}
-	dst = finishFrame(dst, from)
 	var ignored HandleType
 	if payload, err = c.unwrap(dst[from+4:], &ignored); err == nil {
 		var s scanned

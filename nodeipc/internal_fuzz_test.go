@@ -23,7 +23,7 @@ func oneEach(s string) string { return replacements.ReplaceAllString(s, "\ufffd"
 // to be sent in all the ways a value can be sent.
 func FuzzInternalLikeNode(f *testing.F) {
 	testkit.CheckLeaks(f)
-	js := testkit.StartJSONPeer(f)
+	js := testkit.StartPeer(f, "json_peer.js")
 	for _, text := range internalTexts {
 		if len(text) < 1000 {
 			f.Add([]byte(text))

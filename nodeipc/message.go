@@ -23,7 +23,7 @@ type Message struct {
 	codec codec        // of the channel that it came from
 	cost  int32        // bytes of input that are kept alive with it, and no other message accounts for
 	whole bool         // Data can be sent on as it is
-	sum   uint64       // of Data, if that is so or value is there
+	sum   uint64       // of Data, if that is so or value is there; 0 where to look at it again costs less
 	value *parsedValue // what is in Data, in advanced mode
 }
 

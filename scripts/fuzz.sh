@@ -11,6 +11,7 @@ trap 'rm -f "$log"' EXIT
 	echo "status $?"
 } | tee "$log" | grep -v '^status '
 status=$(sed -n 's/^status //p' "$log")
+status=${status:-1}
 if [ "$status" -ne 0 ] && grep -qx '    context deadline exceeded' "$log" &&
 	! grep -Eq 'Failing input|panic|terminated unexpectedly|_test\.go:' "$log"; then
 	echo "the time was over in the middle of an input"

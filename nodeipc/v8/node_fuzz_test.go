@@ -14,6 +14,13 @@ import (
 // into the pipes.
 const fuzzLong = 1500
 
+func layoutOf(channel bool) Layout {
+	if channel {
+		return Channel
+	}
+	return V8Serialize
+}
+
 // FuzzDecodeNode requires that we take what Node takes, with the same value.
 func FuzzDecodeNode(f *testing.F) {
 	js := startNode(f)
@@ -25,10 +32,7 @@ func FuzzDecodeNode(f *testing.F) {
 		if len(payload) > fuzzLong {
 			return
 		}
-		l := V8Serialize
-		if channel {
-			l = Channel
-		}
+		l := layoutOf(channel)
 		n := node{t, js.peer, js.major}
 		ours, err := decodeTold(l, payload)
 		theirs, refused := n.decode(l, payload)
@@ -53,10 +57,7 @@ func FuzzEncodeNode(f *testing.F) {
 		if len(data) > fuzzLong {
 			return
 		}
-		l := V8Serialize
-		if channel {
-			l = Channel
-		}
+		l := layoutOf(channel)
 		n := node{t, js.peer, js.major}
 		b := builder{data: data, node: js.major}
 		v := b.value(9)

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // node is a Node process that says what it makes of payloads.
 type node struct {
 	t     testing.TB
-	peer  *testkit.JSONPeer
+	peer  *testkit.NodePeer
 	major int
 }
 

@@ -363,17 +363,15 @@ func lookupKey(key any) (any, bool) {
 	case reflect.Bool:
 		return v.Bool(), true
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		f := float64(v.Int())
-		if int64(f) != v.Int() || f == 1<<63 {
-			return v.Int(), true // which cannot be written
+		if f, exact := exactInt(v.Int()); exact {
+			return floatKey(f), true
 		}
-		return floatKey(f), true
+		return v.Int(), true // which cannot be written
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		f := float64(v.Uint())
-		if f == 1<<64 || uint64(f) != v.Uint() {
-			return v.Uint(), true
+		if f, exact := exactUint(v.Uint()); exact {
+			return floatKey(f), true
 		}
-		return floatKey(f), true
+		return v.Uint(), true
 	case reflect.Float32:
 		return floatKey(v.Float()), true
 	case reflect.Slice:

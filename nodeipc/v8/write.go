@@ -41,8 +41,8 @@ func appendInt32(dst []byte, i int32) []byte {
 }
 
 func (e *encodeState) int(n int64) error {
-	f := float64(n)
-	if int64(f) != n || f == 1<<63 {
+	f, exact := exactInt(n)
+	if !exact {
 		return inexact(reflect.TypeFor[int64](), strconv.FormatInt(n, 10))
 	}
 	e.float(f)
@@ -50,12 +50,23 @@ func (e *encodeState) int(n int64) error {
 }
 
 func (e *encodeState) uint(n uint64) error {
-	f := float64(n)
-	if f == 1<<64 || uint64(f) != n {
+	f, exact := exactUint(n)
+	if !exact {
 		return inexact(reflect.TypeFor[uint64](), strconv.FormatUint(n, 10))
 	}
 	e.float(f)
 	return nil
+}
+
+// exactInt is n as a number, if it is one.
+func exactInt(n int64) (f float64, exact bool) {
+	f = float64(n)
+	return f, f != 1<<63 && int64(f) == n
+}
+
+func exactUint(n uint64) (f float64, exact bool) {
+	f = float64(n)
+	return f, f != 1<<64 && uint64(f) == n
 }
 
 func inexact(t reflect.Type, n string) error {
@@ -300,15 +311,15 @@ func (e *encodeState) boxed(b *Boxed) error {
 		e.object(tagStrObject)
 		return e.string(v.String())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		f := float64(v.Int())
-		if int64(f) != v.Int() || f == 1<<63 {
+		f, exact := exactInt(v.Int())
+		if !exact {
 			return inexact(v.Type(), strconv.FormatInt(v.Int(), 10))
 		}
 		e.next++
 		e.double(tagNumObject, f)
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		f := float64(v.Uint())
-		if f == 1<<64 || uint64(f) != v.Uint() {
+		f, exact := exactUint(v.Uint())
+		if !exact {
 			return inexact(v.Type(), strconv.FormatUint(v.Uint(), 10))
 		}
 		e.next++

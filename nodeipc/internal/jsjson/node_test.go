@@ -11,10 +11,10 @@ import (
 // node is a Node process that answers questions about JSON.
 type node struct {
 	t    testing.TB
-	peer *testkit.JSONPeer
+	peer *testkit.NodePeer
 }
 
-func startNode(t testing.TB) *node { t.Helper(); return &node{t, testkit.StartJSONPeer(t)} }
+func startNode(t testing.TB) *node { t.Helper(); return &node{t, testkit.StartPeer(t, "json_peer.js")} }
 
 func (n *node) ask(kind string, text []byte) string {
 	n.t.Helper()

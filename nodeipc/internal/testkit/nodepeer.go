@@ -10,20 +10,17 @@ import (
 	"testing"
 )
 
-// A JSONPeer is a Node process that answers questions, each answer one text: about JSON (js_fixtures/json_peer.js), or about
-// what another script of the same manners knows. It is for one goroutine.
-type JSONPeer struct {
+// A NodePeer is a Node process that answers questions, each answer one text, about what its script knows
+// (js_fixtures/question_peer.js). It is for one goroutine.
+type NodePeer struct {
 	in  io.WriteCloser
 	out io.Reader
 	cmd *exec.Cmd
 	buf bytes.Buffer
 }
 
-// StartJSONPeer starts one; it ends with tb.
-func StartJSONPeer(tb testing.TB) *JSONPeer { tb.Helper(); return StartPeer(tb, "json_peer.js") }
-
-// StartPeer starts one that runs another script of js_fixtures.
-func StartPeer(tb testing.TB, script string) *JSONPeer {
+// StartPeer starts one that runs a script of js_fixtures; it ends with tb.
+func StartPeer(tb testing.TB, script string) *NodePeer {
 	tb.Helper()
 	cmd := exec.Command(Node(tb), Fixture(script))
 	cmd.Stderr = os.Stderr
@@ -38,7 +35,7 @@ func StartPeer(tb testing.TB, script string) *JSONPeer {
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	p := &JSONPeer{in: in, out: out, cmd: cmd}
+	p := &NodePeer{in: in, out: out, cmd: cmd}
 	tb.Cleanup(func() {
 		in.Close() // nothing keeps the process alive then
 		cmd.Wait()
@@ -48,7 +45,7 @@ func StartPeer(tb testing.TB, script string) *JSONPeer {
 
 // Ask asks questions of the given kinds, one for each byte, about text, all in one round trip. Of several kinds all the
 // questions and answers must fit into the pipes, 64 KiB each.
-func (p *JSONPeer) Ask(kinds string, text []byte) ([]string, error) {
+func (p *NodePeer) Ask(kinds string, text []byte) ([]string, error) {
 	p.buf.Reset()
 	var size [4]byte
 	binary.BigEndian.PutUint32(size[:], uint32(len(text)))
