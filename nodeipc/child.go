@@ -46,6 +46,7 @@ func Connect(opts *Options) (*Channel, error) {
 	if err != nil {
 		return nil, opErrorf(op, "%s=%s: %w", envFD, value, err)
 	}
+	setPeer(t, os.Getppid())
 	return newChannel(t, &o), nil
 }
 

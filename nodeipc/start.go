@@ -64,6 +64,7 @@ func (p *Prepared) Started() (*Channel, error) {
 	if err != nil {
 		return nil, opError("start", err)
 	}
+	setPeer(t, p.cmd.Process.Pid)
 	return newChannel(t, p.opts), nil
 }
 

@@ -17,6 +17,13 @@ func connTransport(conn net.Conn) transport {
 	return streamTransport{conn}
 }
 
+// setPeer says which process is at the other end.
+func setPeer(t transport, pid int) {
+	if c, ok := t.(*fdconn.Conn); ok {
+		c.Peer = pid
+	}
+}
+
 // Pipe returns the two ends of a new channel in this process, for tests.
 func Pipe(opts *Options) (a, b *Channel, err error) {
 	one, other, err := fdconn.Pair()

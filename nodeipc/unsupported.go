@@ -17,6 +17,7 @@ var errOS = fmt.Errorf("%w on %s so far", errors.ErrUnsupported, runtime.GOOS)
 func openChannel(int) (transport, error)    { return nil, errOS }
 func channelPair() (int, *os.File, error)   { return -1, nil, errOS }
 func ownEnd(int) (transport, error)         { return nil, errOS }
+func setPeer(transport, int)                {}
 func connTransport(conn net.Conn) transport { return streamTransport{conn} }
 
 // Pipe returns the two ends of a new channel in this process, for tests.

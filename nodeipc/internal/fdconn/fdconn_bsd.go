@@ -55,6 +55,10 @@ func sendBytes(fd int, p []byte) (int, error) {
 // unread: these systems do not tell how much the peer has yet to read.
 func unread(int) bool { return false }
 
+type writerState struct{}
+
+func (c *Conn) letReadEnd() {}
+
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
 // to inherit (docs/protocol.md 1.2).
 func Pair() (ours, theirs int, err error) {

@@ -19,6 +19,8 @@ import (
 // A Conn is a stream socket on the runtime's poller. It uses system calls of its own instead of net's methods: a read
 // that may bring descriptors costs one call and no allocation, and a write can be tried without waiting.
 type Conn struct {
+	Peer int // the process at the other end if it is known, otherwise 0; set it before writing
+
 	sock   socket
 	rc     syscall.RawConn
 	closed atomic.Bool
@@ -43,6 +45,7 @@ type Conn struct {
 	plain    bool // what was written last had no descriptor: one that follows could be read behind it
 	wantRead bool // wait is for what was written to be read
 	waits    int  // since something was written
+	writerState
 }
 
 // New takes over s, a connected stream socket.
@@ -137,14 +140,17 @@ func (c *Conn) send(fd uintptr) {
 
 // TrySendFD writes the beginning of p with the descriptor of h on its first byte: with ErrAgain nothing was written,
 // because the socket is full or, on Linux, the peer has not read the plain bytes that were written before: Deno loses a
-// descriptor that it reads behind other bytes. With a *HandleError nothing was written either, but the connection is well; otherwise
-// the descriptor is on its way and n bytes are. h is put into non-blocking mode, see docs/protocol.md 1.9.
+// descriptor that it reads behind other bytes. With a *HandleError nothing was written either, but the connection is
+// well; otherwise the descriptor is on its way and n bytes are. h is put into non-blocking mode, see docs/protocol.md 1.9.
 func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
 	var sendErr error
 	outer := c.rc.Control(func(fd uintptr) {
 		if c.plain && unread(int(fd)) {
 			sendErr = ErrAgain
 			return
+		}
+		if c.plain {
+			c.letReadEnd()
 		}
 		inner := h.Control(func(hfd uintptr) {
 			if err := unix.SetNonblock(int(hfd), true); err != nil {
