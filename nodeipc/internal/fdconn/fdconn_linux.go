@@ -95,8 +95,9 @@ type writerState struct{ denoKnown, deno bool }
 const denoGap = 5 * time.Millisecond
 
 // letReadEnd waits out the moment in which Deno, which has taken the last bytes, is still in that call: what is written
-// now would come with the same read. In a virtual machine the moment is long enough to lose one descriptor in 500. What
-// program the peer is, is looked up when it matters: earlier it may be a script that has not come to start it.
+// now would come with the same read. In a virtual machine the moment is long enough to lose one descriptor in 500, and
+// nothing tells when it is over, so that only time is left. What program the peer is, is looked up when it matters:
+// earlier it may be a script that has not come to start it.
 func (c *Conn) letReadEnd() {
 	if !c.denoKnown {
 		exe, err := os.Readlink("/proc/" + strconv.Itoa(c.Peer) + "/exe")
