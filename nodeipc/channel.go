@@ -62,6 +62,11 @@ type Channel struct {
 	dropped     DroppedError
 	dropLogged  bool
 
+	// Socket lists.
+	lists      socketLists // has a lock of its own
+	waiters    []*listWaiter
+	lastListID int
+
 	// Writing.
 	hand        handoff
 	out, spare  []byte // what is to be written, and a buffer to take its place
@@ -76,6 +81,7 @@ type Channel struct {
 	userTotal   int64  // where the last of the program's own ends
 	batchOn     bool   // a batch of input is being handled: replies go out together
 	dispatching bool   // Internal is being called
+	more        bool   // with Options.Relay: what is sent now is not the last that came together
 	urgent      bool   // out holds answers that the peer waits for
 	flushSet    bool   // the alarm is set
 	lastSend    int64  // when a message was last written at once
@@ -154,6 +160,7 @@ func (c *Channel) receive(ctx context.Context, watched bool) (*Message, error) {
 	}
 	m := c.queue.pop()
 	c.batchOn = !c.queue.empty()
+	m.more = c.batchOn && c.opts.Relay
 	if c.paused && c.queue.bytes <= c.opts.Backlog/2 && c.queue.handles <= maxHandles/2 {
 		c.paused = false
 		c.lateAt = now() + int64(c.opts.HandleTimeout)
@@ -270,7 +277,7 @@ func (c *Channel) wait(ctx context.Context) error {
 	}
 	wake, receives := c.wake, c.receives
 	var stalled <-chan time.Time
-	if c.paused {
+	if c.paused && !c.opts.Relay { // where this end receives again when the other takes more
 		t := time.NewTimer(stallGrace)
 		defer t.Stop()
 		stalled = t.C
@@ -428,6 +435,9 @@ func (c *Channel) deliver() {
 	if c.queue.bytes <= c.opts.Backlog && c.queue.handles <= maxHandles || c.queue.len() == 1 {
 		return
 	}
+	if c.opts.Relay && !c.hand.idle() {
+		return // the answer to the handle is behind what there is no room for
+	}
 	if c.opts.Overflow == PauseReading {
 		c.paused = true
 		c.notify()
@@ -473,6 +483,7 @@ func (c *Channel) end(err error) {
 	alarmed := c.alarmed
 	c.calls = append(c.calls, func() {
 		c.conn.Close()
+		c.lists.end()
 		if alarmed {
 			alarms.release(c)
 		}

@@ -12,7 +12,11 @@ import (
 
 // openChannel takes over an inherited descriptor, which is in blocking mode and not close-on-exec (docs/protocol.md 1.2).
 func openChannel(fd int) (transport, error) {
-	if _, what := describe(fd); what != "" {
+	_, typ, what := describe(fd)
+	if typ == unix.SOCK_DGRAM {
+		what = "a datagram socket"
+	}
+	if what != "" {
 		return nil, fmt.Errorf("descriptor %d is %s; expected the stream socket that Node's child_process makes", fd, what)
 	}
 	unix.CloseOnExec(fd)

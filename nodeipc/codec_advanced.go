@@ -36,9 +36,14 @@ func (*advancedCodec) payload(frame []byte) []byte { return frame[4:] }
 
 func (c *advancedCodec) frame(dst, payload []byte) []byte {
 	from := len(dst)
-	dst = append(append(dst, 0, 0, 0, 0), payload...)
+	dst = c.wire(dst, payload)
 	dst[from+5] = wireVersion
-	return finishFrame(dst, from)
+	return dst
+}
+
+func (*advancedCodec) wire(dst, payload []byte) []byte {
+	from := len(dst)
+	return finishFrame(append(append(dst, 0, 0, 0, 0), payload...), from)
 }
 
 // finishFrame completes the frame of which the room for the length is at from.
@@ -119,24 +124,27 @@ func (c *advancedCodec) cmdOf(payload []byte) string {
 	return s.cmd
 }
 
-func (c *advancedCodec) encodeHandle(dst []byte, typ HandleType, v any, local bool) (frame, payload []byte, cmd string, err error) {
+func (c *advancedCodec) encodeHandle(dst []byte, e envelope, v any) (frame, payload []byte, cmd string, err error) {
 	if v, err = advancedValue(v); err != nil {
 		return dst, nil, "", err
 	}
-	envelope := struct {
-		Cmd  string `v8:"cmd"`
-		Type string `v8:"type"`
-		Msg  any    `v8:"msg"`
-		Kind string `v8:"nativeKind,omitempty"`
-	}{Cmd: cmdHandle, Type: string(typ), Msg: v}
-	if local { // Deno takes it for TCP otherwise; nobody else looks at it
-		envelope.Kind = "pipe"
+	members := struct {
+		Cmd     string `v8:"cmd"`
+		Type    string `v8:"type"`
+		Msg     any    `v8:"msg"`
+		Key     string `v8:"key,omitempty"`
+		DenoKey string `v8:"socketListKey,omitempty"`
+		Dgram   string `v8:"dgramType,omitempty"`
+		Kind    string `v8:"nativeKind,omitempty"`
+	}{Cmd: cmdHandle, Type: string(e.typ), Msg: v, Key: e.key, DenoKey: e.key, Dgram: e.dgram}
+	if e.local {
+		members.Kind = "pipe"
 	}
 	from := len(dst)
-	if dst, err = c.appendFrame(dst, &envelope); err != nil {
+	if dst, err = c.appendFrame(dst, &members); err != nil {
 		return dst, nil, "", err
 	}
-	var ignored HandleType
+	var ignored envelope
 	if payload, err = c.unwrap(dst[from+4:], &ignored); err == nil {
 		var s scanned
 		s, err = c.scan(payload)
@@ -190,7 +198,7 @@ func lettersOfCmd(payload []byte) bool {
 	return bytes.Contains(payload, []byte("cmd")) || bytes.Contains(payload, []byte("c\x00m\x00d"))
 }
 
-func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {
+func (*advancedCodec) unwrap(payload []byte, e *envelope) (msg []byte, err error) {
 	value, err := v8.Parse(payload, v8.Channel)
 	if err != nil {
 		return nil, err
@@ -198,11 +206,11 @@ func (*advancedCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err e
 	var inner v8.Value // undefined, as Node delivers it, if there is none
 	for name, member := range value.Members() {
 		switch name {
-		case "type":
-			s, _ := member.String()
-			*typ = HandleType(s)
-		case "msg":
+		case memberMsg:
 			inner = member
+		case memberType, memberDgram, memberKey, memberDenoKey:
+			s, _ := member.String()
+			e.set(name, s)
 		}
 	}
 	return inner.Append(nil)

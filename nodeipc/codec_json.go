@@ -14,6 +14,7 @@ func (jsonCodec) serialization() Serialization { return JSON }
 func (jsonCodec) what() string                 { return "a line that is not JSON" }
 
 func (jsonCodec) frame(dst, payload []byte) []byte { return append(append(dst, payload...), '\n') }
+func (jsonCodec) wire(dst, payload []byte) []byte  { return append(append(dst, payload...), '\n') }
 func (jsonCodec) frameSize(payload int) int        { return payload + 1 }
 func (jsonCodec) payload(frame []byte) []byte      { return frame[:len(frame)-1] }
 
@@ -39,14 +40,21 @@ func appendJSON(dst []byte, v any) ([]byte, jsjson.Info, error) {
 	return jsjson.Append(dst, v)
 }
 
-func (jsonCodec) encodeHandle(dst []byte, typ HandleType, v any, local bool) (frame, payload []byte, cmd string, err error) {
+func (jsonCodec) encodeHandle(dst []byte, e envelope, v any) (frame, payload []byte, cmd string, err error) {
 	dst = append(dst, `{"cmd":"NODE_HANDLE","type":`...)
-	dst = jsjson.AppendString(dst, string(typ))
+	dst = jsjson.AppendString(dst, string(e.typ))
 	dst = append(dst, `,"msg":`...)
 	from := len(dst)
 	dst, info, err := appendJSON(dst, v)
 	to := len(dst)
-	if local { // Deno takes it for TCP otherwise; nobody else looks at it
+	if e.key != "" {
+		dst = jsjson.AppendString(append(dst, `,"key":`...), e.key)
+		dst = jsjson.AppendString(append(dst, `,"socketListKey":`...), e.key)
+	}
+	if e.dgram != "" {
+		dst = jsjson.AppendString(append(dst, `,"dgramType":`...), e.dgram)
+	}
+	if e.local {
 		dst = append(dst, `,"nativeKind":"pipe"`...)
 	}
 	dst = append(dst, "}\n"...)
@@ -59,15 +67,15 @@ func (jsonCodec) scan(payload []byte) (scanned, error) {
 	return scanned{cmd: info.Cmd, whole: info.ASCII || utf8.Valid(payload), quick: info.ASCII && info.Quick}, err
 }
 
-func (jsonCodec) unwrap(payload []byte, typ *HandleType) (msg []byte, err error) {
+func (jsonCodec) unwrap(payload []byte, e *envelope) (msg []byte, err error) {
 	msg = []byte("null") // what a frame without a message stands for: Node delivers undefined
 	for name, raw := range jsjson.Members(payload) {
 		switch name {
-		case "type":
-			s, _ := jsjson.String(raw)
-			*typ = HandleType(s)
-		case "msg":
+		case memberMsg:
 			msg = raw
+		case memberType, memberDgram, memberKey, memberDenoKey:
+			s, _ := jsjson.String(raw)
+			e.set(name, s)
 		}
 	}
 	return msg, nil

@@ -70,10 +70,30 @@
 //
 // # Handles
 //
-// A socket travels beside a message: SendHandle takes the connections and listeners of package net, and what arrives is
-// turned into them by Handle.Conn and Handle.Listener. One handle is in flight at a time; messages sent later wait until
-// the peer has acknowledged it, as in Node. The sender keeps its copy, and closes it when SendHandle has returned. TCP and
-// unix stream sockets can be sent.
+// A socket travels beside a message: SendHandle takes the connections, listeners and UDP sockets of package net, and what
+// arrives is turned into them by Handle.Conn, Handle.Listener and Handle.PacketConn. TCP, UDP and unix stream sockets can be
+// sent, as the type that Node has for what they are, or as another by NewHandle. One handle is in flight at a time; messages
+// sent later wait until the peer has acknowledged it, as in Node.
+//
+// Who has the socket: the sender keeps its copy in every case, and closes it, or goes on using it, as it likes. It may do so
+// when SendHandle has returned, or the done of QueueHandle was called:
+//
+//   - with nil: the peer has a copy of its own.
+//   - with ErrHandleUnconfirmed (after the frame was written ctx ended, or the channel did, by Options.HandleTimeout for
+//     one): the peer may have one.
+//   - with any other error: the peer has none. With ErrHandleNotReceived it says that what was sent did not arrive.
+//
+// The receiver owns what arrives: the first Conn, Listener, PacketConn or File takes the descriptor over, even if it fails;
+// before that Close closes it, as do the end of the channel for messages that nobody received, and the garbage collector.
+// A *Handle can be sent on, or back, as long as it was not taken; what was made of it can be sent too.
+//
+// A connection of which something was read before it was sent, as a balancer does that looks for a cookie, is put
+// together again by Unread. In Node the balancer has to stop its reading first: pause alone lets it read on, and lose
+// what it reads, until the handle is acknowledged.
+//
+// A Node server that has sent connections away asks how many of them are open, for its getConnections and close. Such a
+// connection counts until it is closed here; OpenSockets and SocketsClosed ask the other way round, about handles made by
+// NewKeyedHandle.
 //
 // # Order, buffering and the end
 //
@@ -94,6 +114,9 @@
 // logs them:
 //
 //	ch, err := nodeipc.Start(cmd, &nodeipc.Options{Tap: nodeipc.LogTap(slog.Default())})
+//
+// The command nodeipc tap shows it for programs that cannot be changed: it stands between a parent and its child, with
+// channels that have Options.Relay.
 //
 // docs/protocol.md in the repository describes the protocol, and what of it kills a peer.
 //

@@ -21,9 +21,9 @@ var (
 	ErrClosed error = closedError("nodeipc: channel is closed")
 	// ErrNoHandle: the message came without a handle, or the handle was taken or closed before.
 	ErrNoHandle = errors.New("nodeipc: no handle, or already taken or closed")
-	// ErrHandleKind: such a descriptor cannot be sent, or taken with Conn or Listener. Only stream sockets of TCP and unix
-	// domain can be; a regular file or a pipe would abort a Node peer.
-	ErrHandleKind = errors.New("nodeipc: only TCP and unix stream sockets can be sent or taken")
+	// ErrHandleKind: such a descriptor cannot be sent, or not as this type, or not be taken with this method. Only stream
+	// sockets of TCP and unix domain and UDP sockets can be; a regular file or a pipe would abort a Node peer.
+	ErrHandleKind = errors.New("nodeipc: only TCP, UDP and unix stream sockets can be sent or taken, each as what it is")
 	// ErrHandleNotReceived: the peer answered that the handle did not arrive, as often as we sent it.
 	ErrHandleNotReceived = errors.New("nodeipc: the peer did not receive the handle")
 	// ErrHandleUnconfirmed: the frame with the handle was written, but no answer was seen. The peer may have the handle.

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // shortly returns a context for what cannot succeed.

@@ -15,8 +15,6 @@ func setNonblock(int) error          { return errors.ErrUnsupported }
 func socketFile(int) *os.File        { return nil }
 func ensureListening(*os.File) error { return errors.ErrUnsupported }
 
-func inspect(syscall.RawConn) (socketState, bool, error) {
-	return stateIdle, false, errors.ErrUnsupported
-}
+func inspect(syscall.RawConn) (socketInfo, error) { return socketInfo{}, errors.ErrUnsupported }
 
 func localAddr(syscall.RawConn) (net.Addr, error) { return nil, errors.ErrUnsupported }

@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // ------------------------------------------------------------------------------------------- with Node
@@ -426,7 +426,7 @@ func TestRefusedHandles(t *testing.T) {
 	one, other := net.Pipe()
 	defer one.Close()
 	defer other.Close()
-	taken := received(dup(t, w.here), NetSocket)
+	taken := received(dup(t, w.here), envelope{typ: NetSocket})
 	require.NoError(t, taken.Close())
 
 	for _, test := range []struct {
@@ -440,16 +440,18 @@ func TestRefusedHandles(t *testing.T) {
 		{"folder", folder, ErrHandleKind, "a directory"},
 		{"pipe", r, ErrHandleKind, "a pipe"},
 		{"other end of the pipe", wr, ErrHandleKind, "a pipe"},
-		{"UDP socket", udp, ErrHandleKind, "a datagram socket"},
-		{"unix datagram socket", datagrams, ErrHandleKind, "a datagram socket"},
+		{"UDP socket as net.Socket", NewHandle(udp.(*net.UDPConn), NetSocket), ErrHandleKind, "a UDP socket is no net.Socket"},
+		{"UDP socket as net.Native", NewHandle(udp.(*net.UDPConn), NetNative), ErrHandleKind, "a UDP socket is no net.Native"},
+		{"unix datagram socket", datagrams, ErrHandleKind, "a unix datagram socket"},
 		{"regular file as net.Socket", NewHandle(regular, NetSocket), ErrHandleKind, "a regular file"},
 		{"connection as net.Server", NewHandle(w.here.(syscall.Conn), NetServer), ErrHandleKind, "does not listen"},
 		{"listener as net.Socket", NewHandle(listener.(syscall.Conn), NetSocket), syscall.ENOTCONN, "has to be connected"},
 		{"socket that is not connected", unconnected, syscall.ENOTCONN, "has to be connected"},
 		{"socket that is not connected, as net.Server", NewHandle(unconnected, NetServer), ErrHandleKind, "does not listen"},
 		{"connection that was reset", gone.here, syscall.ENOTCONN, "has to be connected"},
-		{"connection as dgram.Socket", NewHandle(w.here.(syscall.Conn), "dgram.Socket"), ErrHandleKind, `type "dgram.Socket"`},
+		{"connection as dgram.Socket", NewHandle(w.here.(syscall.Conn), DgramSocket), ErrHandleKind, "a stream socket is no dgram.Socket"},
 		{"connection as nothing", NewHandle(w.here.(syscall.Conn), ""), ErrHandleKind, `type ""`},
+		{"listener as net.BoundSocket", NewHandle(listener.(syscall.Conn), NetBoundSocket), ErrHandleKind, "that is bound, and neither"},
 		{"tls.Conn", tls.Client(w.here, &tls.Config{ServerName: "x"}), ErrHandleKind, "NetConn"},
 		{"wrapper", wrappedConn{w.here}, ErrHandleKind, "gives no access to its socket"},
 		{"net.Pipe", one, ErrHandleKind, "gives no access to its socket"},
@@ -558,7 +560,7 @@ func TestReceivedHandle(t *testing.T) {
 	// In blocking mode, as a peer that is not Node may send it.
 	one, blocking, err := fdconn.Pair()
 	require.NoError(t, err)
-	mine := received(one, NetSocket)
+	mine := received(one, envelope{typ: NetSocket})
 	far, err := mine.Conn()
 	require.NoError(t, err)
 	defer far.Close()

@@ -40,7 +40,7 @@ func ensureListening(f *os.File) error {
 	return err
 }
 
-// localAddr is the name of a TCP or unix socket.
+// localAddr is the name of a TCP, UDP or unix socket.
 func localAddr(rc syscall.RawConn) (addr net.Addr, err error) {
 	cerr := rc.Control(func(fd uintptr) {
 		var sa unix.Sockaddr
@@ -48,11 +48,13 @@ func localAddr(rc syscall.RawConn) (addr net.Addr, err error) {
 			err = os.NewSyscallError("getsockname", err)
 			return
 		}
+		typ, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		udp := typ == unix.SOCK_DGRAM
 		switch sa := sa.(type) {
 		case *unix.SockaddrInet4:
-			addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+			addr = inetAddr(sa.Addr[:], sa.Port, udp)
 		case *unix.SockaddrInet6:
-			addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+			addr = inetAddr(sa.Addr[:], sa.Port, udp)
 		case *unix.SockaddrUnix:
 			addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
 		default:
@@ -65,74 +67,101 @@ func localAddr(rc syscall.RawConn) (addr net.Addr, err error) {
 	return addr, opError("handle address", err)
 }
 
-// inspect refuses what is not a TCP or unix stream socket, and tells what state it is in and whether it is a unix one.
-func inspect(rc syscall.RawConn) (state socketState, local bool, err error) {
-	var ierr error
-	err = rc.Control(func(fd uintptr) { state, local, ierr = inspectFD(int(fd)) })
-	if ierr != nil {
-		return stateIdle, false, ierr
+func inetAddr(ip net.IP, port int, udp bool) net.Addr {
+	if udp {
+		return &net.UDPAddr{IP: ip, Port: port}
 	}
-	return state, local, err
+	return &net.TCPAddr{IP: ip, Port: port}
 }
 
-func inspectFD(fd int) (state socketState, local bool, err error) {
+// inspect refuses what is not a TCP, UDP or unix stream socket, and tells what it is otherwise.
+func inspect(rc syscall.RawConn) (s socketInfo, err error) {
+	var ierr error
+	err = rc.Control(func(fd uintptr) { s, ierr = inspectFD(int(fd)) })
+	if ierr != nil {
+		return socketInfo{}, ierr
+	}
+	return s, err
+}
+
+func inspectFD(fd int) (s socketInfo, err error) {
 	// Nearly always it is a connection, which two questions show.
 	if peer, err := unix.Getpeername(fd); err == nil {
 		if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && typ == unix.SOCK_STREAM {
-			switch peer.(type) {
-			case *unix.SockaddrInet4, *unix.SockaddrInet6:
-				return stateConnected, false, nil
-			case *unix.SockaddrUnix:
-				return stateConnected, true, nil
+			s.state, s.bound = stateConnected, true
+			if s.named(peer) {
+				return s, nil
 			}
 		}
 	}
-	sa, what := describe(fd)
-	if what != "" {
-		return stateIdle, false, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
+	s = socketInfo{}
+	name, typ, what := describe(fd)
+	s.dgram = typ == unix.SOCK_DGRAM
+	switch {
+	case what != "":
+		return s, fmt.Errorf("%w, this is %s", ErrHandleKind, what)
+	case !s.named(name):
+		return s, fmt.Errorf("%w, this is a socket of another family", ErrHandleKind)
+	case s.dgram && s.family == familyUnix:
+		return s, fmt.Errorf("%w, this is a unix datagram socket, which Node does not know", ErrHandleKind)
+	case s.dgram:
+		return s, nil
 	}
-	_, local = sa.(*unix.SockaddrUnix)
 	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if on != 0 {
-		return stateListening, local, nil
+		s.state = stateListening
+		return s, nil
 	}
-	return stateIdle, local, os.NewSyscallError("getsockopt", err)
+	return s, os.NewSyscallError("getsockopt", err)
 }
 
-// describe returns the name of a TCP or unix stream socket, or else says what fd is, with its article.
-func describe(fd int) (name unix.Sockaddr, what string) {
+// named takes the family, and whether the socket is bound, from a name of it.
+func (s *socketInfo) named(sa unix.Sockaddr) bool {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		s.family = familyIPv4
+		s.bound = s.bound || sa.Port != 0
+	case *unix.SockaddrInet6:
+		s.family = familyIPv6
+		s.bound = s.bound || sa.Port != 0
+	case *unix.SockaddrUnix:
+		s.family = familyUnix
+		s.bound = s.bound || sa.Name != ""
+	default:
+		return false
+	}
+	return true
+}
+
+// describe returns the name and the kind (SOCK_STREAM or SOCK_DGRAM) of a socket, or else says what fd is, with its
+// article.
+func describe(fd int) (name unix.Sockaddr, typ int, what string) {
 	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {
 	case err == unix.EBADF:
-		return nil, "not open"
-	case err == nil && typ == unix.SOCK_DGRAM:
-		return nil, "a datagram socket"
-	case err == nil && typ != unix.SOCK_STREAM:
-		return nil, "a socket of another kind than a stream"
+		return nil, 0, "not open"
+	case err == nil && typ != unix.SOCK_STREAM && typ != unix.SOCK_DGRAM:
+		return nil, 0, "a socket of another kind than a stream or datagrams"
 	case err == nil:
 		sa, err := unix.Getsockname(fd)
 		if err != nil {
-			return nil, "a socket without a name (" + err.Error() + ")"
+			return nil, 0, "a socket without a name (" + err.Error() + ")"
 		}
-		switch sa.(type) {
-		case *unix.SockaddrInet4, *unix.SockaddrInet6, *unix.SockaddrUnix:
-			return sa, ""
-		}
-		return nil, "a socket of another family than TCP and unix"
+		return sa, typ, ""
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, "unknown (" + err.Error() + ")"
+		return nil, 0, "unknown (" + err.Error() + ")"
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return nil, "a regular file"
+		return nil, 0, "a regular file"
 	case unix.S_IFDIR:
-		return nil, "a directory"
+		return nil, 0, "a directory"
 	case unix.S_IFIFO:
-		return nil, "a pipe"
+		return nil, 0, "a pipe"
 	case unix.S_IFCHR:
-		return nil, "a terminal or other character device"
+		return nil, 0, "a terminal or other character device"
 	}
-	return nil, "no socket"
+	return nil, 0, "no socket"
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // kindTypes are the names under which each kind of descriptor is sent.
@@ -211,13 +211,27 @@ func TestDescriptorKinds(t *testing.T) {
 				require.NoError(t, h.Close())
 
 				h = receive()
+				pc, err := h.PacketConn()
+				if kind.name == "UDP socket" {
+					require.NoError(t, err)
+					require.NoError(t, pc.Close())
+				} else {
+					require.ErrorContains(t, err, "nodeipc: handle to net.PacketConn: ")
+				}
+				require.NoError(t, h.Close())
+
+				h = receive()
 				h.LocalAddr() // whatever it is
-				// Sent on it is refused, unless it is a stream socket and what the name says.
+				// Sent on it is refused, unless it is what the name says.
 				result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "on", h) })
-				if kind.conn != "" && (typ == NetNative || typ == NetSocket && strings.HasSuffix(kind.name, " connection") ||
+				udp := kind.name == "UDP socket" && (typ == DgramSocket || typ == DgramNative)
+				if udp || kind.conn != "" && (typ == NetNative || typ == NetSocket && strings.HasSuffix(kind.name, " connection") ||
 					typ == NetServer && strings.HasSuffix(kind.name, " listener")) {
 					require.NotEqual(t, "dies", kind.now[i])
 					want := frame(typ, `"on"`)
+					if udp && typ == DgramSocket {
+						want = strings.TrimSuffix(want, "}") + `,"dgramType":"udp4"}`
+					}
 					if strings.HasPrefix(kind.name, "unix ") {
 						want = ourFrame(typ, `"on"`)
 					}

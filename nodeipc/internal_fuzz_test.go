@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsjson"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 var replacements = regexp.MustCompile("\ufffd+")

@@ -2,8 +2,6 @@ package nodeipc
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"math"
 )
@@ -15,6 +13,9 @@ const (
 	cmdHandleNACK  = "NODE_HANDLE_NACK"
 	cmdNotifyClose = "NODE_SOCKET_NOTIFY_CLOSE"
 	cmdGetCount    = "NODE_SOCKET_GET_COUNT"
+	cmdCount       = "NODE_SOCKET_COUNT"
+	cmdAllClosed   = "NODE_SOCKET_ALL_CLOSED"
+	cmdCloseAck    = "NODE_SOCKET_CLOSE_ACK" // Deno's word for the one before
 )
 
 // A bare message is nothing but its cmd: an answer to a handle.
@@ -37,7 +38,7 @@ func (c *Channel) dispatch() error {
 			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(data), c.in.max)
 		}
 		s, err := c.codec.scan(data)
-		if err != nil {
+		if err != nil && !c.opts.Relay { // where the peer at the other end judges
 			return &ProtocolError{What: c.codec.what(), Sample: sample(data), Err: err}
 		}
 		switch s.cmd {
@@ -46,7 +47,11 @@ func (c *Channel) dispatch() error {
 			c.tapReceived(data, s.cmd, "")
 		}
 		if s.cmd == "" {
-			c.batch.push(c.newMessage(data, s))
+			m := c.newMessage(data, s)
+			if err != nil {
+				m.relayed = &relayed{}
+			}
+			c.batch.push(m)
 		} else if err := c.internal(s.cmd, data); err != nil {
 			return err
 		}
@@ -97,10 +102,20 @@ func (c *Channel) internal(cmd string, data []byte) error {
 		c.answered(cmd, data)
 		return nil
 	}
+	if c.opts.Relay {
+		m := c.newMessage(data, scanned{})
+		m.relayed = &relayed{cmd: cmd}
+		c.batch.push(m)
+		return nil
+	}
 	m := &Message{Data: data, codec: c.codec}
 	switch cmd {
 	case cmdGetCount, cmdNotifyClose:
-		return c.socketList(cmd, m)
+		return c.lists.asked(c, cmd, m)
+	case cmdCount, cmdAllClosed, cmdCloseAck:
+		if c.listAnswered(cmd, m) {
+			return nil
+		}
 	}
 	c.toInternal(m)
 	return nil
@@ -127,42 +142,48 @@ func (c *Channel) toInternal(m *Message) {
 // handleFrame receives a handle: it claims the oldest descriptor, acknowledges once, and delivers the message inside,
 // in this order, as Node does (lib/internal/child_process.js, setupChannel; docs/protocol.md 1.10).
 func (c *Channel) handleFrame(data []byte) error {
-	var typ HandleType
+	var e envelope
 	s := scanned{cmd: cmdHandle}
-	msg := data
+	msg, frame := data, data
 	for wraps := 0; s.cmd == cmdHandle; wraps++ {
 		if wraps == maxWraps {
 			return &ProtocolError{What: "a handle's frame wrapped too often", Sample: sample(data)}
 		}
 		var err error
-		if msg, err = c.codec.unwrap(msg, &typ); err == nil {
+		frame = msg
+		if msg, err = c.codec.unwrap(msg, &e); err == nil {
 			s, err = c.codec.scan(msg)
 		}
 		if err != nil {
 			return &ProtocolError{What: "a handle's message that is no message", Sample: sample(data), Err: err}
 		}
 	}
-	c.tapReceived(msg, s.cmd, typ)
+	c.tapReceived(msg, s.cmd, e.typ)
 	if len(c.fds) == 0 || c.fds[0] == lostFD {
 		c.fds = c.fds[min(1, len(c.fds)):]
-		c.log.Warn("nodeipc: a handle did not arrive", "type", string(typ))
+		c.log.Warn("nodeipc: a handle did not arrive", "type", string(e.typ))
 		if err := c.reply(cmdHandleNACK); err != nil {
 			return err
 		}
-		if typ == NetNative && s.cmd != "" {
+		if e.typ == NetNative && s.cmd != "" && !c.opts.Relay {
 			// Node does not send these again, and whoever answers such a message is waited for: it has to know.
-			c.toInternal(&Message{Data: msg, Handle: &Handle{typ: typ, fd: -1}, codec: c.codec})
+			c.toInternal(&Message{Data: msg, Handle: &Handle{typ: e.typ, fd: -1}, codec: c.codec})
 		}
 		return nil
 	}
-	h := received(c.fds[0], typ)
+	h := received(c.fds[0], e)
 	c.fds = c.fds[1:]
 	if err := c.reply(cmdHandleACK); err != nil {
 		h.Close()
 		return err
 	}
 	m := &Message{Data: msg, Handle: h, codec: c.codec}
-	if s.cmd != "" {
+	if c.opts.Relay {
+		m.relayed = &relayed{s.cmd, frame}
+	} else if h.key != "" {
+		c.lists.add(h)
+	}
+	if s.cmd != "" && !c.opts.Relay {
 		c.toInternal(m)
 		return nil
 	}
@@ -221,36 +242,4 @@ func (c *Channel) answered(cmd string, data []byte) {
 		err = opErrorf("send handle", "%w, sent %d times", ErrHandleNotReceived, o.tries)
 	}
 	c.landed(o, err)
-}
-
-// socketList answers the questions of a server whose connections were sent here: how many are open, and tell when all
-// are closed (docs/protocol.md 1.11). Once received, a connection is no longer the sender's concern: it is counted as
-// closed. A question with an id is Deno's, which wants it back, and has another word for the second answer.
-func (c *Channel) socketList(cmd string, m *Message) error {
-	var question struct {
-		Key any `json:"key"`
-		ID  any `json:"id"`
-	}
-	if m.Decode(&question) != nil || question.Key == nil {
-		return nil
-	}
-	answer := struct {
-		Cmd   string `json:"cmd"`
-		Key   any    `json:"key"`
-		ID    any    `json:"id,omitempty"`
-		Count *int   `json:"count,omitempty"`
-	}{"NODE_SOCKET_ALL_CLOSED", question.Key, question.ID, nil}
-	switch {
-	case cmd == cmdGetCount:
-		answer.Cmd, answer.Count = "NODE_SOCKET_COUNT", new(int)
-	case question.ID != nil:
-		answer.Cmd = "NODE_SOCKET_CLOSE_ACK"
-	}
-	c.mu.Lock()
-	c.dispatching = true
-	c.mu.Unlock()
-	if err := c.Send(context.Background(), Internal{answer}); errors.Is(err, ErrPeerNotReading) {
-		return err
-	}
-	return nil
 }

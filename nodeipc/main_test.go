@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // What this test binary is when it is started as a child: the value of the variable envRole names it.

@@ -23,8 +23,31 @@ type Message struct {
 	codec codec        // of the channel that it came from
 	cost  int32        // bytes of input that are kept alive with it, and no other message accounts for
 	whole bool         // Data can be sent on as it is
+	more  bool         // with Options.Relay: others that came together with it follow
 	sum   uint64       // of Data, if that is so or value is there; 0 where to look at it again costs less
 	value *parsedValue // what is in Data, in advanced mode
+
+	relayed *relayed // what Options.Relay wants to know beside, if there is anything
+}
+
+// relayed is what a message of a channel with Options.Relay is apart from its Data.
+type relayed struct {
+	cmd   string // of an internal message
+	frame []byte // with a handle: the payload that the message was in
+}
+
+// Internal returns the name of an internal message, its member cmd, such as "NODE_CLUSTER"; of the program's own
+// messages "". Receive returns internal ones only if Options.Relay is set.
+func (m *Message) Internal() string {
+	switch {
+	case m.relayed != nil:
+		return m.relayed.cmd
+	case m.codec == nil:
+		s, _ := jsonCodec{}.scan(m.Data)
+		return s.cmd
+	}
+	s, _ := m.codec.scan(m.Data)
+	return s.cmd
 }
 
 var seed = maphash.MakeSeed()
@@ -81,6 +104,9 @@ func (m *Message) Decode(v any) error {
 func (m *Message) Clone() *Message {
 	clone := &Message{Data: bytes.Clone(m.Data), Handle: m.Handle, codec: m.codec}
 	clone.whole, clone.sum = m.whole, m.sum
+	if r := m.relayed; r != nil {
+		clone.relayed = &relayed{r.cmd, bytes.Clone(r.frame)}
+	}
 	return clone
 }
 

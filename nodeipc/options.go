@@ -27,6 +27,13 @@ type Options struct {
 	HandleTimeout time.Duration
 	// Logger hears what has no caller to tell. Nil means silence.
 	Logger *slog.Logger
+	// Relay makes the channel a hop between two programs that speak to each other through this one: what Receive returns
+	// here is put on the wire by Send, and with its Handle by SendHandle, of another channel with Relay exactly as it came.
+	// Receive returns internal messages too (Message.Internal), those about socket lists included, and messages that no
+	// codec understands; Internal is not called. Handles are acknowledged at each hop. A *Message that the program makes
+	// itself goes out with its Data as it is, which no reader of a Node peer must choke on. The backlog may grow beyond its
+	// limit while a handle is unanswered, and ErrBacklogFull does not occur.
+	Relay bool
 	// Tap sees every message of the channel, both ways, one call at a time and in the order of the wire: the program's
 	// own, those with handles, and internal ones, acknowledgements included. It is called from whichever goroutine sends
 	// or reads, which waits for it: it must return soon, and must not use the channel. LogTap makes one.

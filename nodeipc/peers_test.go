@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // patience ends what would hang otherwise. A test that passes never waits for it.

@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // fuzzWords are what bytes that no UTF-8 has stand for in the streams of FuzzReader, so that a change of one byte makes

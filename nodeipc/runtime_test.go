@@ -11,13 +11,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // What a runtime cannot do, whatever we do.
 var runtimeLimits = []testkit.Limit{
 	{Kind: "Deno", Feature: oddValues, Reason: "Deno gives its program a BigInt for an integer beyond 2^53, ends the channel at " +
 		"an unpaired surrogate and sends U+FFFD for one, and keeps `{cmd: 'NODE_'}` from its program."},
+	{Kind: "Bun", Feature: socketCounts, Reason: "Bun does not count the connections that it gave away, and sends nothing " +
+		"about them; what Go asks it stays unanswered."},
 	{Kind: "Bun", Feature: advancedValues, Reason: bunAdvanced},
 	{Kind: "Bun", Feature: advancedHandles, Reason: bunAdvanced},
 }
@@ -26,6 +28,9 @@ const (
 	oddValues       = "Messages: unpaired surrogates, integers beyond 2^53, `{cmd: 'NODE_'}`"
 	advancedValues  = "`serialization: 'advanced'`: every kind of value, each way"
 	advancedHandles = "`serialization: 'advanced'`: sockets and servers, each way"
+
+	dgramHandles = "`dgram.Socket`, each way"
+	socketCounts = "Socket lists: `server.getConnections()` and `server.close()`"
 
 	bunAdvanced = "Bun's advanced serialization is a format of its own, which is refused with an error that says so."
 )
@@ -58,6 +63,8 @@ func TestRuntime(t *testing.T) {
 		testkit.Feature{Name: "`net.Socket`, unix, each way", Cases: sockets("unix")},
 		testkit.Feature{Name: "`net.Server`, TCP, each way", Cases: servers("tcp")},
 		testkit.Feature{Name: "`net.Server`, unix, each way", Cases: servers("unix")},
+		testkit.Feature{Name: dgramHandles, Cases: farCases("dgram")},
+		testkit.Feature{Name: socketCounts, Cases: farCases("lists")},
 		testkit.Feature{Name: "Many handles in a row, each behind messages", Cases: []testkit.Case{
 			under("mixed", "NODEIPC_COUNT=100"), under("return"),
 			{Name: "to a child", Run: func(t testing.TB) { mixedToNode(t, 100) }},
@@ -187,6 +194,14 @@ func servers(network string) []testkit.Case {
 			probeServer(t, startNode(t, nil, "probe_handles.js"), ln)
 		}},
 		{Name: "from a child", Run: func(t testing.TB) { listenerFromNode(t, startNode(t, nil, "scenario_child.js"), network) }},
+	}
+}
+
+// farCases is a part of the matrix of handles.
+func farCases(part string) []testkit.Case {
+	return []testkit.Case{
+		{Name: part + " with a child", Run: func(t testing.TB) { toFarChild(t, part, JSON) }},
+		{Name: part + " with a parent", Run: func(t testing.TB) { toFarParent(t, part, JSON) }},
 	}
 }
 

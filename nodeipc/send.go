@@ -43,6 +43,9 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 		return err
 	}
 	m, ok := v.(*Message)
+	if ok && m != nil && c.opts.Relay {
+		return c.sendOn(ctx, m)
+	}
 	ok = ok && m != nil && m.codec == c.codec && m.sendable()
 	if ok && len(m.Data) < longFrame {
 		c.mu.Lock()
@@ -69,6 +72,32 @@ func (c *Channel) Send(ctx context.Context, v any) error {
 	err = c.enqueue(ctx, buf, nil, posted)
 	c.unlock()
 	return err
+}
+
+// sendOn sends a message as it came.
+func (c *Channel) sendOn(ctx context.Context, m *Message) error {
+	if m.codec != nil && m.codec.serialization() != c.codec.serialization() {
+		return opErrorf("send", "a message in %v serialization cannot be relayed in %v", m.codec.serialization(), c.codec.serialization())
+	}
+	var buf *[]byte
+	payload := m.Data
+	if len(payload) >= longFrame {
+		buf = frameBuffer(c.codec.frameSize(len(payload)))
+		defer recycle(buf)
+		*buf, payload = c.codec.wire(*buf, payload), nil
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	c.more = m.more
+	return c.enqueue(ctx, buf, payload, false)
+}
+
+// frame appends the frame of a payload that another channel received.
+func (c *Channel) frame(dst, payload []byte) []byte {
+	if c.opts.Relay {
+		return c.codec.wire(dst, payload)
+	}
+	return c.codec.frame(dst, payload)
 }
 
 // Buffers for frames, short and long ones apart: a long one is not found by chance.
@@ -157,7 +186,7 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, payload []byte, post
 		if buf != nil {
 			frame = append(frame, *buf...)
 		} else {
-			frame = c.codec.frame(frame, payload)
+			frame = c.frame(frame, payload)
 		}
 		c.hand.put(&outgoing{frame: frame, seq: c.seq, posted: posted})
 		if posted {
@@ -174,7 +203,7 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, payload []byte, post
 	first := len(c.out) == 0
 	switch {
 	case buf == nil:
-		c.out = c.codec.frame(c.out, payload)
+		c.out = c.frame(c.out, payload)
 	case first && size > longFrame:
 		c.out, *buf = *buf, c.out
 	default:
@@ -189,8 +218,10 @@ func (c *Channel) enqueue(ctx context.Context, buf *[]byte, payload []byte, post
 		c.pump()
 	case c.dispatching:
 		c.urgent = true // goes out when the reading goroutine is through with its batch
+	case c.opts.Relay && !c.more:
+		c.pump() // with those that came together with it
 	case !first: // is held back, the alarm is set
-	case c.batchOn || c.burst():
+	case c.opts.Relay || c.batchOn || c.burst():
 		c.holdBack()
 	default:
 		c.pump()
@@ -548,12 +579,12 @@ func (c *Channel) finish(o *outgoing, err error) {
 	c.notify()
 }
 
-// SendHandle is Send with a socket h: a net.Conn or net.Listener of package net, an *os.File of such a socket, or a
-// *Handle. The peer gets it as a net.Socket or net.Server, or as the type of the *Handle. SendHandle returns once the
-// peer has acknowledged it; until then later messages wait behind it. The caller keeps h, and closes it as usual, but
-// not before SendHandle has returned. h is put into non-blocking mode, for all who share it. After the sending of a
-// *net.UnixListener its Close leaves the socket's file in place, because the peer listens there: whoever of the two
-// ends last should remove the file.
+// SendHandle is Send with a socket h: a net.Conn, net.Listener or *net.UDPConn of package net, an *os.File of such a
+// socket, or a *Handle. The peer gets it as a net.Socket, net.Server or dgram.Socket, or as the type of the *Handle.
+// SendHandle returns once the peer has acknowledged it; until then later messages wait behind it. The caller keeps h, as
+// with Node's option keepOpen, and closes it as usual, but not before SendHandle has returned. h is put into non-blocking
+// mode, for all who share it. After the sending of a *net.UnixListener its Close leaves the socket's file in place,
+// because the peer listens there: whoever of the two ends last should remove the file.
 //
 // If ctx ends before the frame is begun nothing was sent; after that the error is ErrHandleUnconfirmed: the peer may
 // have the socket, and later messages keep waiting behind it until it answers, or Options.HandleTimeout ends the channel.
@@ -620,16 +651,37 @@ func (c *Channel) QueueHandle(v, h any, done func(error)) error {
 
 // withHandle makes the frame of v with the handle h.
 func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
-	rc, typ, local, err := sendable(h)
+	m, on := v.(*Message)
+	if on = on && m != nil && c.opts.Relay; on && m.relayed != nil && m.relayed.frame != nil {
+		return c.handOn(m, h, done)
+	}
+	rc, e, err := sendable(h, c.opts.Node)
 	if err != nil {
 		return nil, err
 	}
 	value, posted := unmark(v)
-	frame, payload, cmd, err := c.codec.encodeHandle(nil, typ, value, local)
+	if on {
+		value, posted = &Message{Data: m.Data, codec: c.codec}, m.Internal() != ""
+	}
+	frame, payload, cmd, err := c.codec.encodeHandle(nil, e, value)
 	if err := checkSent(value, posted, len(frame), cmd, err); err != nil {
 		return nil, err
 	}
-	return &outgoing{frame: frame, body: payload, cmd: cmd, handle: rc, typ: typ, sent: keepPath(h), done: done}, nil
+	return &outgoing{frame: frame, body: payload, cmd: cmd, handle: rc, typ: e.typ, sent: keepPath(h), done: done}, nil
+}
+
+// handOn makes the frame of a relayed message and its handle, as they came.
+func (c *Channel) handOn(m *Message, h any, done func(error)) (*outgoing, error) {
+	handle, ok := h.(*Handle)
+	if !ok {
+		return nil, opErrorf("send handle", "a %T beside a relayed message that came with a handle of its own", h)
+	}
+	rc, err := handle.SyscallConn()
+	if err != nil {
+		return nil, opError("send handle", err)
+	}
+	frame := c.codec.wire(make([]byte, 0, c.codec.frameSize(len(m.relayed.frame))), m.relayed.frame)
+	return &outgoing{frame: frame, body: m.Data, cmd: m.relayed.cmd, handle: rc, typ: handle.typ, done: done}, nil
 }
 
 // launch accepts a message with a handle. mu is held.
@@ -637,6 +689,10 @@ func (c *Channel) launch(o *outgoing) {
 	c.seq++
 	o.seq = c.seq
 	c.pending += len(o.frame)
+	if c.opts.Relay && c.paused {
+		c.paused = false // deliver does not pause while a handle is unanswered
+		c.notify()
+	}
 	if c.hand.put(o) {
 		c.pump()
 	}

@@ -17,8 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // The dialogues in testdata/dialogues were recorded between a Node primary and a Node worker, by

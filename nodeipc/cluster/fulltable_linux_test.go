@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // lost waits until n more handles have got lost in the workers of p, by what they log.

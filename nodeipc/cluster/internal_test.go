@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // Moments that cannot be met from outside.

@@ -19,9 +19,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // envRole makes this test binary a worker: its value is one of workers. A primary starts it with arguments of its own,

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // Each test here has a Node primary with real workers.

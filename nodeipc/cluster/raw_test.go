@@ -22,10 +22,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 )
 
 // A rawPrimary is the primary of a worker in this process, as bytes and descriptors: the test answers by hand. It is for

@@ -20,9 +20,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/fdconn"
 	"github.com/nodeipc/nodeipc-go/nodeipc/internal/jsvalues"
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/nodeipc/nodeipc-go/nodeipc/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // Descriptors that this process has no room for are reported, and those that fit are not lost with them.
