@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"math/big"
@@ -15,10 +16,17 @@ import (
 
 // printJSON prints a payload as a line of JSON, as it is read: it makes no values of objects.
 func printJSON(out *bufio.Writer, data []byte, l v8.Layout) error {
-	p := jsonPrinter{Writer: out}
+	_, err := printRedacted(out, data, l, nil)
+	return err
+}
+
+// printRedacted is printJSON without the values of the members, and entries of Maps, that hides names. It tells whether
+// there are some.
+func printRedacted(out *bufio.Writer, data []byte, l v8.Layout, hides redaction) (hidden bool, err error) {
+	p := jsonPrinter{Writer: out, hides: hides}
 	for t, err := range v8.Tokens(data, l) {
 		if err != nil {
-			return err // before anything has been printed
+			return false, err // before anything has been printed
 		}
 		if t.Part == v8.PartReference && t.ID < len(data) { // it is not there otherwise, as an error will say
 			p.refer(t.ID)
@@ -34,7 +42,7 @@ func printJSON(out *bufio.Writer, data []byte, l v8.Layout) error {
 	p.token() // the header
 	p.value(p.token())
 	p.WriteByte('\n')
-	return nil
+	return p.hidden, nil
 }
 
 // A jsonPrinter prints the tokens of one payload.
@@ -43,6 +51,22 @@ type jsonPrinter struct {
 	next     func() v8.Token
 	ahead    v8.Token
 	referred []uint64 // bits, of the objects that references lead to
+	hides    redaction
+	hidden   bool // something was
+}
+
+// member prints the value of a member, or of an entry of a Map, in which it is hidden if name is to be.
+func (p *jsonPrinter) member(name string) {
+	if !p.hides.hides(name) {
+		p.value(p.token())
+		return
+	}
+	p.WriteString(redacted)
+	p.hidden = true
+	out, hides := p.Writer, p.hides
+	p.Writer, p.hides = bufio.NewWriterSize(io.Discard, 16), nil
+	p.value(p.token())
+	p.Writer, p.hides = out, hides
 }
 
 func (p *jsonPrinter) refer(id int) {
@@ -114,9 +138,16 @@ func (p *jsonPrinter) composite(t v8.Token) {
 		p.WriteString(`{"$map":[`)
 		p.list(func() {
 			p.WriteByte('[')
+			for p.ahead.Part == v8.PartCount {
+				p.token()
+			}
+			var name string
+			if len(p.hides) > 0 {
+				name = keyName(p.ahead)
+			}
 			p.value(p.token())
 			p.WriteByte(',')
-			p.value(p.token())
+			p.member(name)
 			p.WriteByte(']')
 		})
 		p.WriteString(`]}`)
@@ -148,11 +179,15 @@ func (p *jsonPrinter) list(item func()) {
 }
 
 func (p *jsonPrinter) members() {
-	p.list(func() { p.key(p.token()); p.WriteByte(':'); p.value(p.token()) })
+	p.list(func() {
+		name := p.key(p.token())
+		p.WriteByte(':')
+		p.member(name)
+	})
 }
 
-// key prints a key as text.
-func (p *jsonPrinter) key(t v8.Token) {
+// key prints a key as text, and returns it.
+func (p *jsonPrinter) key(t v8.Token) string {
 	for t.Part == v8.PartCount {
 		t = p.token()
 	}
@@ -163,9 +198,11 @@ func (p *jsonPrinter) key(t v8.Token) {
 		name = number(f + 0) // no -0
 	}
 	if strings.HasPrefix(name, "$") {
-		name = "$" + name
+		p.WriteString(quote("$" + name))
+	} else {
+		p.WriteString(quote(name))
 	}
-	p.WriteString(quote(name))
+	return name
 }
 
 // array prints an array as one, up to its first member that is not an element.
@@ -204,11 +241,14 @@ func (p *jsonPrinter) error() {
 		switch f := p.token(); f.Note {
 		case "message", "stack", "cause":
 			fmt.Fprintf(p, `%s:`, quote(f.Note))
-			p.value(p.token())
+			p.member(f.Note)
 			p.WriteByte(',')
 		default:
 			name = f.Note
 		}
+	}
+	if p.hides.hides("name") {
+		name, p.hidden = "[redacted]", true
 	}
 	fmt.Fprintf(p, `"name":%s}}`, quote(name))
 }

@@ -1,6 +1,7 @@
 // Command nodeipc looks at what goes over Node's IPC channel.
 //
-//	nodeipc dump [flags] [file]   prints a payload of V8's serializer: of v8.serialize, or of a channel in advanced mode
+//	nodeipc tap [flags] -- program [arguments]   shows what goes over the channels between Node programs
+//	nodeipc dump [flags] [file]                  prints a payload of V8's serializer: of v8.serialize, or of a channel in advanced mode
 package main
 
 import (
@@ -17,7 +18,7 @@ type command struct {
 	run               func(s *streams, args []string) error
 }
 
-var commands = []command{dump}
+var commands = []command{dump, tap}
 
 // streams are where a command reads and writes.
 type streams struct {
@@ -39,9 +40,16 @@ func run(s *streams, args []string) (exit int) {
 		if c.name != args[0] {
 			continue
 		}
+		var status *exitStatus
+		var start *startError
 		switch err := c.run(s, args[1:]); {
 		case err == nil:
 			return 0
+		case errors.As(err, &status):
+			status.leave()
+		case errors.As(err, &start):
+			fmt.Fprintf(s.err, "nodeipc: %s: %v\n", c.name, err)
+			return start.code
 		case errors.Is(err, flag.ErrHelp):
 			return 0
 		case errors.Is(err, errUsage):
