@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -12,12 +11,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
 // The benchmark as a user runs it, but so short that its figures mean nothing: every row gets one.
 func TestShort(t *testing.T) {
 	saved := filepath.Join(t.TempDir(), "bench.json")
-	out, err := runBench(t, node(t), "-floor", "-json", saved)
+	out, err := runBench(t, testkit.Node(t), "-floor", "-json", saved)
 	require.NoError(t, err, out)
 	var file struct {
 		Rows []row
@@ -64,7 +65,7 @@ func TestWrongBytes(t *testing.T) {
 	dir := t.TempDir()
 	script, fake := filepath.Join(dir, "wrong.js"), filepath.Join(dir, "fake")
 	require.NoError(t, os.WriteFile(script, []byte(wrong), 0o666))
-	require.NoError(t, os.WriteFile(fake, []byte("#!/bin/sh\nNODE='"+node(t)+"'\n"+
+	require.NoError(t, os.WriteFile(fake, []byte("#!/bin/sh\nNODE='"+testkit.Node(t)+"'\n"+
 		"[ \"$1\" != --version ] || exec \"$NODE\" --version\nshift; exec \"$NODE\" '"+script+"' \"$@\"\n"), 0o777))
 
 	out, err := runBench(t, fake, "-only", "^(parent )?(echo 64B|flood .* 64B) raw")
@@ -75,14 +76,6 @@ func TestWrongBytes(t *testing.T) {
 	assert.Regexp(t, `(?m)^bench: flood out 64B: Node .*: unexpected EOF .*exit status 7`, out)
 	assert.Equal(t, 6, strings.Count(out, " FAILED"), out)
 	assert.Contains(t, out, "bench: some rows failed")
-}
-
-func node(t *testing.T) string {
-	path, err := exec.LookPath(cmp.Or(os.Getenv("NODEIPC_NODE"), "node"))
-	require.NoError(t, err, "install Node, or point NODEIPC_NODE at one")
-	path, err = filepath.Abs(path)
-	require.NoError(t, err)
-	return path
 }
 
 // runBench runs the benchmark, built without whatever this test is built with, and returns all that it prints.

@@ -156,12 +156,12 @@ func (b *bench) prepare() error {
 	if err := os.WriteFile(script, subjectJS, 0o644); err != nil {
 		return err
 	}
-	for _, pkg := range []string{"subject", "floor"} {
+	for pkg, path := range map[string]string{"subject": "/bench/subject", "floor": "/bench/floor", "nodeipc": "/cmd/nodeipc"} {
 		args := []string{"build", "-o", b.path(pkg)}
 		if b.cfg.profile != "" {
 			args = append(args, "-tags", "profile") // a binary with pprof in it starts more slowly, hence only then
 		}
-		if _, err := output("go", append(args, module+"/bench/"+pkg)...); err != nil {
+		if _, err := output("go", append(args, module+path)...); err != nil {
 			return err
 		}
 	}
@@ -192,6 +192,11 @@ func (b *bench) goSides(s *scenario) (sides []contestant) {
 		switch {
 		case m == "floor":
 			c.argv = []string{b.path("floor")}
+		case m == tapped:
+			if len(b.nodes) == 0 {
+				continue
+			}
+			c.argv = append([]string{b.path("nodeipc"), "tap", "--output", os.DevNull, "--"}, b.nodes[0].argv...)
 		case m == minimal:
 			c.argv, c.verb = []string{b.path("floor")}, "idle"
 		case b.cfg.profile != "":

@@ -177,7 +177,7 @@ func (r *report) row(name, mode string, m *metric, results map[string]*result) {
 		row.Runtimes[p.name], row.Ratios[p.name] = their, ratio
 		cells = append(cells, their.String(), m.times(ratio.Median), m.bare(ratio.Min)+".."+m.bare(ratio.Max), "")
 		if by := m.goals.against(p); by != nil && !r.b.cfg.short {
-			goal, met := m.goal(by[mode], row.Go.Median, ratio.Median, results)
+			goal, met := m.goal(p.name, by[mode], row.Go.Median, ratio.Median, results)
 			verdict := map[bool]string{true: " +", false: " !"}
 			if met != nil {
 				cells[len(cells)-1] = goal + verdict[*met]
@@ -197,7 +197,7 @@ func (r *report) row(name, mode string, m *metric, results map[string]*result) {
 }
 
 // goal says what the goal of a row is, if it has one, and whether it is met.
-func (m *metric) goal(want, mine, ratio float64, results map[string]*result) (text string, met *bool) {
+func (m *metric) goal(runtime string, want, mine, ratio float64, results map[string]*result) (text string, met *bool) {
 	if want == 0 {
 		return "", nil
 	}
@@ -206,8 +206,11 @@ func (m *metric) goal(want, mine, ratio float64, results map[string]*result) (te
 	if m.share {
 		ok, text = ratio <= want, "≤"+m.times(want)
 	}
-	if m.goals.over != "" {
-		base := results[m.goals.over]
+	if over := m.goals.over; over != "" {
+		if over == itself {
+			over = runtime
+		}
+		base := results[over]
 		if base == nil || base.err != nil {
 			return "", nil
 		}

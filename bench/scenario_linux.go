@@ -16,7 +16,7 @@ type metric struct {
 }
 
 // goals of a metric by mode, against Node 20 and, if given, Node 26: at least so many times, at most such a share, or,
-// with over, at most so much more than the figure of another mode.
+// with over, at most so much more than the figure of another mode, or of the runtime itself.
 type goals struct {
 	by, by26 map[string]float64
 	over     string
@@ -64,6 +64,13 @@ func (s *scenario) wanted(only *regexp.Regexp, mode string) bool {
 
 // minimal is the mode in which the Go side is a program that only reads once: bench/floor.
 const minimal = "minimal"
+
+// tapped is the mode in which the Go side is `nodeipc tap` in front of the first Node, and itself, as what a goal is over,
+// that Node without it.
+const (
+	tapped = "tapped"
+	itself = "itself"
+)
 
 // scenarios are all of them. The goals are what this project has set itself.
 func scenarios() []scenario {
@@ -145,6 +152,14 @@ func scenarios() []scenario {
 		},
 		{name: "handle in", verb: "take", modes: raw, drive: driveHandlesIn, metrics: handles(0.40)},
 		{name: "handle out", verb: "give", modes: raw, drive: driveHandlesOut, metrics: handles(0.40)},
+		{
+			name: "tap 1 in flight 64B", verb: "echo", modes: []string{tapped},
+			corpus: small, drive: driveLatency,
+			metrics: []metric{
+				{name: "p50", unit: "µs", key: "p50", share: true, goals: goals{by: map[string]float64{tapped: 25}, over: itself}},
+				{name: "p99", unit: "µs", key: "p99", share: true},
+			},
+		},
 		{
 			name: "start to online", verb: "online", modes: raw, worker: true, rounds: 10, drive: driveOnline,
 			metrics: []metric{
