@@ -28,7 +28,7 @@ func TestTapDocs(t *testing.T) {
 	name := filepath.Join(testkit.Root(), "docs", "tap.md")
 	text, err := os.ReadFile(name)
 	require.NoError(t, err)
-	place := newDocsPlace(t)
+	folder := newDocsPlace(t)
 	const begin, end = "```console\n", "```\n"
 	var out strings.Builder
 	rest, blocks := string(text), 0
@@ -43,7 +43,7 @@ func TestTapDocs(t *testing.T) {
 		out.WriteString(begin)
 		for _, sample := range strings.SplitAfter("\n"+block, "\n$ ")[1:] {
 			command, want, _ := strings.Cut(strings.TrimSuffix(sample, "$ "), "\n")
-			got := place.run(t, command)
+			got := folder.run(t, command)
 			if !*update {
 				require.Equal(t, comparable(want), comparable(got), command)
 			}
@@ -91,7 +91,15 @@ func (p *docsPlace) run(t *testing.T, command string) string {
 	for _, real := range []string{p.dir, testkit.Root()} { // Node resolves the link
 		text = strings.ReplaceAll(text, real+"/", "")
 	}
-	return text
+	return strings.ReplaceAll(text, resolved(t, testkit.Node(t)), "node")
+}
+
+// resolved is where a file is, links followed, as Node names itself.
+func resolved(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.EvalSymlinks(name)
+	require.NoError(t, err)
+	return path
 }
 
 var varies = regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{6}|\d{4}-\d\d-\d\dT[\d:.]+Z|\[\d+\]|"pid":\d+|127\.0\.0\.1:[1-9]\d*|` +

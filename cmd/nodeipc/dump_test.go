@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 	for _, name := range scripts {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
-		got := replay(t, string(text))
+		got := rerun(t, string(text))
 		if *update {
 			require.NoError(t, os.WriteFile(name, []byte(got), 0o644))
 		}
@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func replay(t *testing.T, script string) string {
+func rerun(t *testing.T, script string) string {
 	var out strings.Builder
 	lines := strings.Split(strings.TrimSuffix(script, "\n"), "\n")
 	for i, comment := 0, false; i < len(lines); {

@@ -1,6 +1,7 @@
 // Command nodeipc looks at what goes over Node's IPC channel.
 //
 //	nodeipc tap [flags] -- program [arguments]   shows what goes over the channels between Node programs
+//	nodeipc replay [flags] file -- program …     plays what tap has recorded to the child, and compares
 //	nodeipc dump [flags] [file]                  prints a payload of V8's serializer: of v8.serialize, or of a channel in advanced mode
 package main
 
@@ -18,7 +19,7 @@ type command struct {
 	run               func(s *streams, args []string) error
 }
 
-var commands = []command{dump, tap}
+var commands = []command{dump, tap, replay}
 
 // streams are where a command reads and writes.
 type streams struct {

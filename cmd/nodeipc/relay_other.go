@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"runtime"
 )
 
@@ -20,3 +22,11 @@ type startError struct {
 	error
 	code int
 }
+
+func replayProgram(*streams, *replayOptions, []string) error {
+	return fmt.Errorf("%w on %s so far", errors.ErrUnsupported, runtime.GOOS)
+}
+
+func socketPair() (near, far net.Conn, err error) { return nil, nil, errors.ErrUnsupported }
+func bindTCP() (*os.File, error)                  { return nil, errors.ErrUnsupported }
+func listenLocally() (standIn, error)             { return standIn{}, errors.ErrUnsupported }

@@ -102,8 +102,7 @@ func TestTapKeepsDescriptors(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	fds := socketPairFDs(t)
 	theirs := os.NewFile(uintptr(fds[1]), "theirs")
 	cmd := tapCommand("--output", os.DevNull, "--", testkit.Node(t), "-e", script)
 	cmd.Env = append(cmd.Env, "NODE_CHANNEL_FD=5", "NODE_CHANNEL_SERIALIZATION_MODE=json")
@@ -384,15 +383,26 @@ func TestTapLeavesNothing(t *testing.T) {
 	})
 }
 
+// socketPairFDs returns two connected sockets.
+func socketPairFDs(t testing.TB) [2]int {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	return fds
+}
+
 // pipe returns two ends of a channel, of which one relays.
 func pipe(t *testing.T, one, other *nodeipc.Options) (a, b *nodeipc.Channel) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	fds := socketPairFDs(t)
 	var ends [2]net.Conn
 	for i, fd := range fds {
 		require.NoError(t, unix.SetNonblock(fd, true))
 		f := os.NewFile(uintptr(fd), "end")
+		var err error
 		ends[i], err = net.FileConn(f)
 		f.Close()
 		require.NoError(t, err)
