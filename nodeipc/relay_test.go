@@ -269,4 +269,12 @@ func TestRelayOwnMessage(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.HasPrefix(got.Data, []byte("\xff\x0fI\x02")))
 	require.ErrorContains(t, c.Send(ctx, got), "cannot be relayed in json")
+	done := outcome(t, "SendHandle", func() error {
+		return a.SendHandle(ctx, &Message{Data: []byte("\xff\x0fo\"\x03cmd\"\x06NODE_X{\x01")}, w.here)
+	})
+	got, err = b.Receive(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "NODE_X", got.Internal())
+	require.NoError(t, got.Handle.Close())
+	require.NoError(t, done())
 }

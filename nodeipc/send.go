@@ -661,7 +661,8 @@ func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
 	}
 	value, posted := unmark(v)
 	if on {
-		value, posted = &Message{Data: m.Data, codec: c.codec}, m.Internal() != ""
+		own := &Message{Data: m.Data, codec: c.codec}
+		value, posted = own, own.Internal() != ""
 	}
 	frame, payload, cmd, err := c.codec.encodeHandle(nil, e, value)
 	if err := checkSent(value, posted, len(frame), cmd, err); err != nil {

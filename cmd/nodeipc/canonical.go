@@ -335,9 +335,10 @@ func decodeJSON(data []byte) (v any, err error) {
 }
 
 // Escapes in strings: pairs of surrogates, such without the other half, and all others.
-var escapes = regexp.MustCompile(`\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)`)
+var escapes = regexp.MustCompile(`(?i)\\(?:ud[89ab][\da-f]{2}\\ud[c-f][\da-f]{2}|ud[89a-f][\da-f]{2}|.)`)
 
-// keepSurrogates makes surrogates without their other half, which package json makes U+FFFD of, different from each other.
+// keepSurrogates makes surrogates without their other half, of which package json makes U+FFFD, different from each
+// other.
 func keepSurrogates(data []byte) []byte {
 	if !bytes.Contains(data, []byte(`\ud`)) && !bytes.Contains(data, []byte(`\uD`)) {
 		return data

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/v8"
 )
 
@@ -26,6 +27,7 @@ func compared(recorded, received, ignore string) string {
 }
 
 func TestCompareJSON(t *testing.T) {
+	testkit.CheckLeaks(t)
 	for _, test := range []struct{ recorded, received, ignore, says string }{
 		{`{"a":1,"b":[true,null]}`, ` { "b" : [ true , null ] , "a" : 1.0e0 } `, "", ""},
 		{`"é😀\/"`, `"\u00e9\ud83d\ude00/"`, "", ""},
@@ -48,13 +50,15 @@ func TestCompareJSON(t *testing.T) {
 		{`{"a":"x"}`, `{"a":"[redacted]"}`, "", `.a "x" / "[redacted]"`},
 		{``, `{"a":1}`, "", ""}, // hidden as a whole
 		{`{"a":1}`, `{"a":1`, "", `{"a":1} / a payload that cannot be read: "{\"a\":1"`},
-		{`"` + strings.Repeat("x", 500) + `"`, `{"` + strings.Repeat("y", 500) + `":1}`, "", `"` + strings.Repeat("x", 99) + `… / {"` + strings.Repeat("y", 98) + "…"},
+		{`"` + strings.Repeat("x", 500) + `"`, `{"` + strings.Repeat("y", 500) + `":1}`, "",
+			`"` + strings.Repeat("x", 99) + `… / {"` + strings.Repeat("y", 98) + "…"},
 	} {
 		require.Equal(t, test.says, compared(test.recorded, test.received, test.ignore), "%.100s", test.recorded)
 	}
 }
 
 func TestCompareV8(t *testing.T) {
+	testkit.CheckLeaks(t)
 	object := func(pairs ...any) *v8.Object {
 		o := new(v8.Object)
 		for i := 0; i < len(pairs); i += 2 {
@@ -90,8 +94,10 @@ func TestCompareV8(t *testing.T) {
 		{v8.Date(math.NaN()), v8.Date(0), "", "Date(NaN) / Date(1970-01-01T00:00:00Z)"},
 		{big.NewInt(1), 1, "", "1n / 1"},
 		{[]byte("abc"), []byte("abd"), "", "Buffer(3) <616263> / Buffer(3) <616264>"},
-		{&v8.View{Type: v8.Uint8Array, Data: []byte("a")}, &v8.View{Type: v8.Int8Array, Data: []byte("a")}, "", "Uint8Array(1) <61> / Int8Array(1) <61>"},
-		{&v8.ArrayBuffer{Data: []byte("a")}, &v8.ArrayBuffer{Data: []byte("b")}, "", "ArrayBuffer(1) <61> / ArrayBuffer(1) <62>"},
+		{&v8.View{Type: v8.Uint8Array, Data: []byte("a")}, &v8.View{Type: v8.Int8Array, Data: []byte("a")}, "",
+			"Uint8Array(1) <61> / Int8Array(1) <61>"},
+		{&v8.ArrayBuffer{Data: []byte("a")}, &v8.ArrayBuffer{Data: []byte("b")}, "",
+			"ArrayBuffer(1) <61> / ArrayBuffer(1) <62>"},
 		{&v8.RegExp{Source: "a"}, &v8.RegExp{Source: "a", Flags: "g"}, "", "/a/ / /a/g"},
 		{&v8.Boxed{Value: 1}, &v8.Boxed{Value: 2}, "", ".valueOf() 1 / 2"},
 		{list("a", 1, 2, "x"), list("a", 1, 2, "y"), "", `.get(2) "x" / "y"`},
@@ -102,8 +108,9 @@ func TestCompareV8(t *testing.T) {
 		{new(v8.Set).Add(1), new(v8.Set).Add(2), "", `.values[0] 1 / 2`},
 		{&v8.Error{Message: "a", Stack: "x"}, &v8.Error{Message: "a", Stack: "y"}, "stack", ""},
 		{&v8.Error{Message: "a"}, &v8.Error{Name: "TypeError", Message: "a"}, "", `.name "Error" / "TypeError"`},
-		{&v8.Error{Message: "a", Cause: object("c", 1), HasCause: true}, &v8.Error{Message: "a", Cause: object("c", 2), HasCause: true}, "", `.cause.c 1 / 2`},
-		{&v8.Sparse{Length: 9999, Elements: []v8.Element{{Index: 5000, Value: 1}}}, &v8.Sparse{Length: 9999, Elements: []v8.Element{{Index: 4000, Value: 1}}}, "", "[4000] nothing / 1"},
+		{&v8.Error{Message: "a", Cause: object("c", 1)}, &v8.Error{Message: "a", Cause: object("c", 2)}, "", `.cause.c 1 / 2`},
+		{&v8.Sparse{Length: 9999, Elements: []v8.Element{{Index: 5000, Value: 1}}},
+			&v8.Sparse{Length: 9999, Elements: []v8.Element{{Index: 4000, Value: 1}}}, "", "[4000] nothing / 1"},
 		{&v8.Sparse{Length: 9999, Props: object("p", 1)}, &v8.Sparse{Length: 9999, Props: object("p", 2)}, "", ".p 1 / 2"},
 		{&v8.Sparse{Length: 9999}, &v8.Sparse{Length: 9998}, "", ".length 9999 / 9998"},
 		{[]any{shared, shared}, []any{object("a", 1), object("a", 1)}, "", ""},
@@ -124,5 +131,5 @@ func TestCompareV8(t *testing.T) {
 		require.NotEmpty(t, compared(string(e.data), advanced(t, object("v", test.recorded)), ""))
 	}
 	hostile := "\xff\x0do\""
-	require.Equal(t, `{} / a payload that cannot be read: "�\ro\""`, strings.ReplaceAll(compared(advanced(t, object()), hostile, ""), `\u000d`, `\r`))
+	require.Equal(t, `{} / a payload that cannot be read: "�\u000do\""`, compared(advanced(t, object()), hostile, ""))
 }

@@ -208,7 +208,7 @@ func word1(s string) string { return plainText(appendQuote(nil, s)) }
 // listens is the address of a queryServer or listening.
 func (f *fields) listens(hides redaction) string {
 	switch kind := plainText(f.addressType); {
-	case len(f.fd) > 0 && f.fd[0] != '-' && string(f.fd) != "null":
+	case len(f.fd) > 0 && f.fd[0] >= '0' && f.fd[0] <= '9': // -1, null and undefined are none
 		return "fd " + plainText(f.fd)
 	case kind == "udp4" || kind == "udp6":
 		return kind + " " + hostPort(plainText(f.address), cmp.Or(plainText(f.port), "0"))

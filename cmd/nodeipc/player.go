@@ -59,7 +59,12 @@ func replayProgram(s *streams, o *replayOptions, argv []string) error {
 		}
 		return in(err)
 	}
-	fmt.Fprintf(s.err, "nodeipc: replay: %s: as recorded: %d messages from the child, %d to it\n", o.file, p.received, p.sent)
+	plural := "s"
+	if p.received == 1 {
+		plural = ""
+	}
+	const same = "nodeipc: replay: %s: as recorded: %d message%s from the child, %d to it\n"
+	fmt.Fprintf(s.err, same, o.file, p.received, plural, p.sent)
 	return nil
 }
 
@@ -240,7 +245,8 @@ func (p *player) send(e *recorded) error {
 	case p.ch.Err() != nil:
 		p.over = true
 	case ctx.Err() != nil:
-		return fmt.Errorf("message %d to the child was not taken within %v: %s", p.sent+1, p.options.timeout, shortPayload(e.data))
+		const late = "message %d to the child was not taken within %v: %s"
+		return fmt.Errorf(late, p.sent+1, p.options.timeout, shortPayload(e.data))
 	default:
 		return fmt.Errorf("message %d to the child: %w", p.sent+1, err)
 	}
@@ -355,7 +361,8 @@ func (p *player) awaitEnd(how string) error {
 // surplus is the error of a message that is not recorded.
 func (p *player) surplus(m *nodeipc.Message) error {
 	defer m.Handle.Close()
-	return fmt.Errorf("message %d from the child is not recorded\n  received: %s", p.received+1, withHandle(m.Data, m.Handle.Type()))
+	received := withHandle(m.Data, m.Handle.Type())
+	return fmt.Errorf("message %d from the child is not recorded\n  received: %s", p.received+1, received)
 }
 
 // disconnect ends the channel, after which there may be messages that have come before.
@@ -376,7 +383,8 @@ func (p *player) disconnect() error {
 
 // parentsSignals are those by which a parent ends its child.
 var parentsSignals = map[string]syscall.Signal{
-	"SIGTERM": unix.SIGTERM, "SIGKILL": unix.SIGKILL, "SIGINT": unix.SIGINT, "SIGHUP": unix.SIGHUP, "SIGQUIT": unix.SIGQUIT,
+	"SIGTERM": unix.SIGTERM, "SIGKILL": unix.SIGKILL, "SIGINT": unix.SIGINT, "SIGHUP": unix.SIGHUP,
+	"SIGQUIT": unix.SIGQUIT,
 }
 
 // signal ends the child as it was ended. Whoever sent the signal, it is not recorded.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
@@ -168,12 +169,12 @@ func (c *recordedChannel) note(e *recorded) error {
 		}
 	}
 	if c.sockets && len(c.lists) > 1 {
-		return errors.New("the parent has more than one server whose sockets it sends, and which belong to which is not recorded")
+		return errors.New("the parent sends sockets of more than one server, and which is of which is not recorded")
 	}
 	return nil
 }
 
-var errRedacted = errors.New("the recording is redacted: it cannot be played, as this message is to be sent to the child")
+var errRedacted = errors.New("the recording is redacted: it cannot be played, as this is to be sent to the child")
 
 // redacted tells whether something of a recorded payload is hidden. One of V8 is left out then.
 func (c *recordedChannel) redacted(data []byte) bool {
@@ -202,7 +203,8 @@ func shortArgv(argv []string) string {
 		if len(b) > 0 {
 			b = append(b, ' ')
 		}
-		if quoted := quote(arg[:min(len(arg), columnsShown)]); arg != "" && quoted == `"`+arg+`"` && !bytes.ContainsAny([]byte(arg), " '") {
+		quoted := quote(arg[:min(len(arg), columnsShown)])
+		if arg != "" && quoted == `"`+arg+`"` && !strings.ContainsAny(arg, " '") {
 			b = append(b, arg...)
 		} else {
 			b = append(b, quoted...)

@@ -37,7 +37,8 @@ func runReplay(s *streams, args []string) error {
 	f := replay.flags(s)
 	f.IntVar(&o.channel, "channel", 0, "which of several recorded channels, by its `number`")
 	f.DurationVar(&o.timeout, "timeout", o.timeout, "how long each message, and the end of the program, may take")
-	f.Func("ignore", "members with these `names`, separated by commas, may have other values, such as pids, dates and ports", func(list string) (err error) {
+	const ignore = "members with these `names`, separated by commas, may have other values: pids, dates, ports"
+	f.Func("ignore", ignore, func(list string) (err error) {
 		o.ignore, err = parseRedact(list)
 		return err
 	})

@@ -71,9 +71,10 @@ func TestReplay(t *testing.T) {
 		{"talk", "", "", "line 2: message 1 from the child differs at .hello\n  recorded: "},
 		{"talk", "value", "--ignore hello,at", "line 4: message 2 from the child differs at .items[2].name\n" +
 			"  recorded: \"name 3\", in {\"count\":3,"},
-		{"talk", "early", "--ignore hello,at", "line 4: message 2 from the child was awaited, but it has exited with code 5\n" +
-			"  recorded: {\"count\":3,"},
-		{"talk", "disconnect", "--ignore hello,at", "line 4: message 2 from the child was awaited, but it has disconnected\n"},
+		{"talk", "early", "--ignore hello,at", "line 4: message 2 from the child was awaited, " +
+			"but it has exited with code 5\n  recorded: {\"count\":3,"},
+		{"talk", "disconnect", "--ignore hello,at", "line 4: message 2 from the child was awaited, " +
+			"but it has disconnected\n"},
 		{"talk", "more", "--ignore hello,at", "message 4 from the child is not recorded\n  received: \"once more\"\n"},
 		{"talk", "exit", "--ignore hello,at", "the child's exit differs\n  recorded: with code 3\n  received: with code 4\n"},
 		{"values", "", "--ignore at,stack", "as recorded: 3 messages from the child, 2 to it\n"},
@@ -83,8 +84,8 @@ func TestReplay(t *testing.T) {
 		{"handles", "closes", "", "line 12: message 6 from the child differs at .count\n  recorded: 1, in {"},
 		{"handles", "nothing", "", "line 10: message 5 from the child differs by its handle\n" +
 			"  recorded: {\"m\":\"give\"} +net.Server\n  received: {\"m\":\"give\"}\n"},
-		{"killed", "", "", "as recorded: 1 messages from the child, 0 to it\n"},
-		{"greeting", "", "", "as recorded: 1 messages from the child, 1 to it\n"},
+		{"killed", "", "", "as recorded: 1 message from the child, 0 to it\n"},
+		{"greeting", "", "", "as recorded: 1 message from the child, 1 to it\n"},
 	} {
 		t.Run(test.scenario+" "+test.change+" "+test.flags, func(t *testing.T) {
 			file := recordedScenario(test.scenario)
@@ -111,7 +112,7 @@ func TestReplayToGo(t *testing.T) {
 	file := recordedScenario("greeting")
 	says, exit := replayed(file, file, "--", child)
 	require.Zero(t, exit, says)
-	require.Equal(t, "as recorded: 1 messages from the child, 1 to it\n", says)
+	require.Equal(t, "as recorded: 1 message from the child, 1 to it\n", says)
 }
 
 // A worker of a cluster, whose messages are those of its version.
@@ -140,9 +141,12 @@ func TestReplayCluster(t *testing.T) {
 }
 
 const (
-	startLine     = `{"time":"2026-01-01T00:00:00.000000Z","channel":1,"event":"start","parent":{"pid":1,"name":"p"},"child":{"pid":2,"name":"c"},"serialization":"json","argv":["node","child one.js"]}`
-	startAdvanced = `{"time":"2026-01-01T00:00:00.000000Z","channel":1,"event":"start","parent":{"pid":1,"name":"p"},"child":{"pid":2,"name":"c"},"serialization":"advanced","argv":["node"]}`
-	startSecond   = `{"time":"2026-01-01T00:00:00.000000Z","channel":2,"event":"start","parent":{"pid":1,"name":"p"},"child":{"pid":2,"name":"c"},"serialization":"json","argv":["node","two.js"]}`
+	startTime = `{"time":"2026-01-01T00:00:00.000000Z","event":"start",`
+	startEnds = `"parent":{"pid":1,"name":"p"},"child":{"pid":2,"name":"c"},`
+
+	startLine     = startTime + startEnds + `"channel":1,"serialization":"json","argv":["node","child one.js"]}`
+	startAdvanced = startTime + startEnds + `"channel":1,"serialization":"advanced","argv":["node"]}`
+	startSecond   = startTime + startEnds + `"channel":2,"serialization":"json","argv":["node","two.js"]}`
 )
 
 // eventLine is one of channel 1, but for its time.
@@ -236,7 +240,8 @@ func TestReplayTimeout(t *testing.T) {
 func TestReplaySignal(t *testing.T) {
 	testkit.CheckLeaks(t)
 	atPrograms(t)
-	cmd := selfCommand("replay", "--ignore", "hello", recordedScenario("talk"), "--", "node", replayPrograms, "talk-child", "silent")
+	cmd := selfCommand("replay", "--ignore", "hello", recordedScenario("talk"),
+		"--", "node", replayPrograms, "talk-child", "silent")
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -252,6 +257,7 @@ func TestReplaySignal(t *testing.T) {
 }
 
 func TestReplayUsage(t *testing.T) {
+	testkit.CheckLeaks(t)
 	for _, test := range []struct{ args, says string }{
 		{"", "which recording?"},
 		{"file", "which program?"},
@@ -271,9 +277,14 @@ func TestReplayUsage(t *testing.T) {
 
 // Whatever a file has: no more than an error with the line, and what can be played is the same as itself.
 func FuzzRecording(f *testing.F) {
-	f.Add([]byte(startLine + "\n" + fromChild(`{"a":[1,{"b":"\ud800"}]}`) + "\n" + eventLine(`"event":"exit","signal":"SIGKILL"`)))
-	f.Add([]byte(startAdvanced + "\n" + eventLine(`"event":"message","from":"child","size":9,"handle":"net.Socket","v8":"/w1vIgFhSQIiAWJeAHsC"`)))
-	f.Add([]byte(startLine + "\n" + eventLine(`"event":"message","from":"parent","internal":"NODE_SOCKET_GET_COUNT","size":1,"value":{"key":"k"}`)))
+	const head = `"event":"message","size":9,`
+	for _, lines := range [][]string{
+		{startLine, fromChild(`{"a":[1,{"b":"\ud800"}]}`), eventLine(`"event":"exit","signal":"SIGKILL"`)},
+		{startAdvanced, eventLine(head + `"from":"child","handle":"net.Socket","v8":"/w1vIgFhSQIiAWJeAHsC"`)},
+		{startLine, eventLine(head + `"from":"parent","internal":"NODE_SOCKET_GET_COUNT","value":{"key":"k"}`)},
+	} {
+		f.Add([]byte(strings.Join(lines, "\n")))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		channels, err := survey(newRecordingReader(bytes.NewReader(data)))
 		if err != nil {

@@ -10,13 +10,15 @@ import (
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
-// What nodeipc replay sends where the recording has a handle: a socket of the same kind, without what it was for. At the
-// other end of a connection is one who only listens, and ends it when the program does, or when all is over.
+// What nodeipc replay sends where the recording has a handle: a socket of the same kind, without what it was for. At
+// the other end of a connection is one who only listens, and ends it when the program does, or when all is over.
 
 // canStandIn tells whether there is a stand-in for handles of this type.
 func canStandIn(t nodeipc.HandleType) bool {
-	return slices.Contains([]nodeipc.HandleType{nodeipc.NetSocket, nodeipc.NetServer, nodeipc.NetNative, nodeipc.NetBoundSocket,
-		nodeipc.DgramSocket, nodeipc.DgramNative}, t)
+	return slices.Contains([]nodeipc.HandleType{
+		nodeipc.NetSocket, nodeipc.NetServer, nodeipc.NetNative, nodeipc.NetBoundSocket,
+		nodeipc.DgramSocket, nodeipc.DgramNative,
+	}, t)
 }
 
 // A standIn is closed when it has been sent, and what stays when all is over.
