@@ -31,8 +31,10 @@ const range = (n) => Array.from({ length: n }, (_, i) => i);
 
 // describe says what a value is, types included, at some length but never more.
 function describe(value) {
-  const s = typeof value === 'string' ? JSON.stringify(value) : util.inspect(value, { depth: 100, maxArrayLength: null, maxStringLength: null, breakLength: Infinity });
-  return s.length <= 100 ? s : `${s.slice(0, 50)}... ${s.length} ${crypto.createHash('sha256').update(s).digest('hex').slice(0, 16)}`;
+  const whole = { depth: 100, maxArrayLength: null, maxStringLength: null, breakLength: Infinity };
+  const s = typeof value === 'string' ? JSON.stringify(value) : util.inspect(value, whole);
+  if (s.length <= 100) return s;
+  return `${s.slice(0, 50)}... ${s.length} ${crypto.createHash('sha256').update(s).digest('hex').slice(0, 16)}`;
 }
 
 function kind(handle) {
@@ -63,7 +65,10 @@ async function listen(where) {
   return server;
 }
 
-const ends = (server) => typeof server.address() === 'string' ? { path: server.address() } : { port: server.address().port, host: '127.0.0.1' };
+function ends(server) {
+  const address = server.address();
+  return typeof address === 'string' ? { path: address } : { port: address.port, host: '127.0.0.1' };
+}
 
 // connect returns both ends of a connection. One at a time, or the ends are those of different ones.
 async function connect(server) {
@@ -110,7 +115,8 @@ class Peer {
       env: Object.assign({}, process.env, { NODEIPC_STRESS_LOG: String(logAt) }),
     });
     this.child = child;
-    for (const event of ['message', 'disconnect', 'exit', 'close', 'error'].concat(options.internal ? 'internalMessage' : [])) {
+    const events = ['message', 'disconnect', 'exit', 'close', 'error'];
+    for (const event of options.internal ? events.concat('internalMessage') : events) {
       child.on(event, (value, handle) => {
         if (event === 'exit' || event === 'close') this.saw(event, value, handle);
         else if (event === 'error') this.saw(event, value.code);
@@ -186,10 +192,11 @@ class Peer {
   async report(more) {
     await this.closed;
     const { child, log, callbacks } = this;
-    // The end of the channel and that of the process reach Node in either order, as do a child's last words and its end.
-    const exit = this.events.filter((e) => e[0] === 'exit');
-    const events = this.events.filter((e) => e[0] !== 'exit' && e[0] !== 'close').concat(exit, this.events.filter((e) => e[0] === 'close'));
     const late = await new Promise((resolve) => child.send('late', (err) => resolve(err && err.code)));
+    // The end of the channel, with a child's last words, and that of the process reach Node in either order, and Node
+    // emits "close" ahead of "disconnect" if the channel is the last to end.
+    const rank = (e) => ['exit', 'close'].indexOf(e[0]);
+    const events = [-1, 0, 1].reduce((all, r) => all.concat(this.events.filter((e) => rank(e) === r)), []);
     return Object.assign({
       events, log, callbacks, late,
       end: [child.connected, child.exitCode, child.signalCode, child.killed, child.kill(0)],
@@ -200,28 +207,32 @@ class Peer {
 // What parent.js sends too, and what programs get wrong.
 const values = [
   'text', '', 0, -1, 1.5, 1e21, 1e-7, 5e-324, 1.7976931348623157e308, true, false, null, [], {}, [1, [2, [3]]],
-  { a: 1, b: { c: [null, true, 'x'] } }, { 2: 'two', 1: 'one', z: 0 }, 'line\nfeed \r \t \b \f " \\ / \u0000 \u001f \u007f',
-  '\u2028 \u2029 <script>&amp;</script>', 'grüße 漢字 😀', { '': 0 }, { cmd: 'node_x' }, { cmd: 7 }, [{ cmd: 'NODE_HANDLE' }],
-  { type: 'unknown' }, 'NODE_HANDLE', text(0, 70000), JSON.parse('{"__proto__":1}'), { nested: { cmd: 'NODE_HANDLE_ACK' } },
+  { a: 1, b: { c: [null, true, 'x'] } }, { 2: 'two', 1: 'one', z: 0 }, { '': 0 }, { cmd: 'node_x' }, { cmd: 7 },
+  'line\nfeed \r \t \b \f " \\ / \u0000 \u001f \u007f', '\u2028 \u2029 <script>&amp;</script>', 'grüße 漢字 😀',
+  { type: 'unknown' }, 'NODE_HANDLE', [{ cmd: 'NODE_HANDLE' }], { nested: { cmd: 'NODE_HANDLE_ACK' } },
+  text(0, 70000), JSON.parse('{"__proto__":1}'),
   9007199254740993, '\ud800', '\udc00 alone', { '\ud83d': 1 }, { cmd: 'NODE_' }, { cmd: ['NODE_X'] }, -0, NaN, [1, , 3],
-  { cmd: 'NODE_STRESS', n: 1 }, { cmd: 'NODE_STRESS', cmd2: [{ cmd: 'NODE_HANDLE' }] }, new Date(0), Buffer.from('hi'), { u: undefined },
+  { cmd: 'NODE_STRESS', n: 1 }, { cmd: 'NODE_STRESS', cmd2: [{ cmd: 'NODE_HANDLE' }] }, // internal
+  new Date(0), Buffer.from('hi'), { u: undefined },
   new Error('of the program'), Object.create({ inherited: 1 }),
   undefined, () => {}, Symbol('s'), { f: () => {} }, 10n, range(300).reduce((inner) => [inner], 0),
 ];
 const cycle = { name: 'cycle' };
 cycle.self = cycle;
 const types = [
-  undefined, -0, NaN, Infinity, 2n ** 70n, -1n, new Date(NaN), /a+/gi, new Map([['k', new Map()], [1, 2]]), new Set([1, 'x']),
+  undefined, -0, NaN, Infinity, 2n ** 70n, -1n, new Date(NaN), /a+/gi,
+  new Map([['k', new Map()], [1, 2]]), new Set([1, 'x']),
   Buffer.alloc(0), new Uint8Array([1, 2]), new Float64Array([1.5]), new Int16Array([-1]), new ArrayBuffer(3),
-  cycle, new RangeError('r'), Object(1), Object('s'), Object(false), [cycle, cycle], new BigUint64Array([1n]), 'x'.repeat(300), 'ü'.repeat(300), '漢'.repeat(300),
+  new BigUint64Array([1n]), cycle, [cycle, cycle], new RangeError('r'), Object(1), Object('s'), Object(false),
+  'x'.repeat(300), 'ü'.repeat(300), '漢'.repeat(300),
 ].map((v) => ({ v }));
 
-// prefix tells, of entries that each begin with a name, whether those of that name are the first of 64, in order, and at
-// least some. How many arrive before the end of a channel that has a megabyte in it is not the same in any two runs.
+// prefix tells, of entries that each begin with a name, whether those of that name are the first of 64, in order, and
+// at least some. How many arrive before the end of a channel that has a megabyte in it is not the same in any two runs.
 function prefix(entries, name) {
   const these = entries.filter((e) => e[0] === name).map((e) => e[1]);
-  return [these.length > 0 && these.length <= 64 && these.every((s, i) => s === describe({ n: i, text: text(i, 1 << 14) }))]
-    .concat(entries.filter((e) => e[0] !== name));
+  const inOrder = these.every((s, i) => s === describe({ n: i, text: text(i, 1 << 14) }));
+  return [these.length > 0 && these.length <= 64 && inOrder].concat(entries.filter((e) => e[0] !== name));
 }
 
 const scenarios = {
@@ -274,7 +285,8 @@ const scenarios = {
     await closed;
     await peer.event('message', 3);
     peer.disconnect();
-    const report = await peer.report({ order, said: describe(said), wrong: said.filter((s, i) => s !== `child heard ${i} question ${i}\n`) });
+    const wrong = said.filter((s, i) => s !== `child heard ${i} question ${i}\n`);
+    const report = await peer.report({ order, said: describe(said), wrong });
     report.callbacks = describe(report.callbacks);
     return { report };
   },
@@ -312,7 +324,9 @@ const scenarios = {
       const name = where.path ? 'unix' : 'tcp';
       const server = await listen(where);
       const to = ends(server);
-      const peer = new Peer('twice', { onMessage: (m, handle) => handle && handle.end('the parent, of what came back') });
+      const peer = new Peer('twice', {
+        onMessage: (m, handle) => handle && handle.end('the parent, of what came back'),
+      });
       const { client, socket } = await connect(server);
       const heard = readAll(client);
       await peer.send({ keep: 1 }, socket, { keepOpen: true });
@@ -362,8 +376,8 @@ const scenarios = {
     return cases;
   },
 
-  // A child that dies while a handle is on its way, with messages and another handle behind it. To Node the handle is then
-  // neither sent nor its own any more: the connection stays open, and there is no disconnect.
+  // A child that dies while a handle is on its way, with messages and another handle behind it. To Node the handle is
+  // then neither sent nor its own any more: the connection stays open, and there is no disconnect.
   async unacked() {
     const cases = {};
     for (const how of ['exit', 'kill self', 'kill']) {
@@ -414,7 +428,7 @@ const scenarios = {
     for (const how of ['written', 'written exit', 'abrupt', 'abrupt exit']) {
       const peer = new Peer('inflight', { args: [how] });
       const report = cases[`child, ${how}`] = await peer.report();
-      if (how.startsWith('abrupt')) report.events = prefix(peer.events, 'message');
+      if (how.startsWith('abrupt')) report.events = prefix(report.events, 'message');
     }
 
     return cases;
@@ -487,7 +501,10 @@ const scenarios = {
 
   // Pipes beside the channel, the channel at another number, and what the child was started with.
   async stdio() {
-    const peer = new Peer('stdio', { stdio: ['pipe', 'pipe', 'pipe', 'ignore', 'pipe', 'ipc', 'pipe'], logAt: 4, args: ['', 'an argument', '--', '-x', '"\'$(x)\n'] });
+    const peer = new Peer('stdio', {
+      stdio: ['pipe', 'pipe', 'pipe', 'ignore', 'pipe', 'ipc', 'pipe'], logAt: 4,
+      args: ['', 'an argument', '--', '-x', '"\'$(x)\n'],
+    });
     const { child } = peer;
     const out = readAll(child.stdout).then((s) => { peer.outEnd = [describe(s), child.exitCode]; peer.look(); });
     const err = readAll(child.stderr);
@@ -498,7 +515,11 @@ const scenarios = {
     await peer.until(() => peer.outEnd); // it has closed its stdout, and is alive
     await out;
     peer.send('go');
-    const cases = { pipes: await peer.report({ out: peer.outEnd, err: describe(await err), six: describe(await six), file: child.spawnfile === process.execPath, args: child.spawnargs.slice(2) }) };
+    const cases = {};
+    cases.pipes = await peer.report({
+      out: peer.outEnd, err: describe(await err), six: describe(await six),
+      file: child.spawnfile === process.execPath, args: child.spawnargs.slice(2),
+    });
 
     const inherits = new Peer('inherits', { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
     cases.inherits = await inherits.report();
@@ -553,7 +574,8 @@ const scenarios = {
 
 // log writes at once: a child may die at any time. Its end is blocking.
 function log(...entry) {
-  if (process.env.NODEIPC_STRESS_LOG) fs.writeSync(Number(process.env.NODEIPC_STRESS_LOG), JSON.stringify(entry) + '\n');
+  const fd = process.env.NODEIPC_STRESS_LOG;
+  if (fd) fs.writeSync(Number(fd), JSON.stringify(entry) + '\n');
 }
 
 function watch() {
@@ -656,7 +678,9 @@ const roles = {
       } else if (m.back) {
         process.send(m, handle.pause());
       } else if (m.udp) {
-        handle.on('message', (data, from) => handle.send(`${data} ${from.address}`, from.port, from.address, () => handle.close()));
+        handle.on('message', (data, { address, port }) => {
+          handle.send(`${data} ${address}`, port, address, () => handle.close());
+        });
         process.send(m);
       }
     });
@@ -673,7 +697,9 @@ const roles = {
     watch();
     process.on('message', hear);
     process.on('error', (err) => log('error', err.code));
-    const send = (done) => range(64).forEach((i) => process.send({ n: i, text: text(i, 1 << 14) }, i === 63 ? done : () => {}));
+    const send = (done) => range(64).forEach((i) => {
+      process.send({ n: i, text: text(i, 1 << 14) }, i === 63 ? done : () => {});
+    });
     switch (how) {
       case 'deaf':
         process.send('deaf');
@@ -748,7 +774,10 @@ const roles = {
       fs.writeSync(1, text(2, 300000));
       fs.closeSync(1);
     });
-    process.send({ env: describe(env), argv: process.argv.slice(2), execArgv: process.execArgv, argv0: process.argv0 === process.execPath, title: process.title, cwd: process.cwd() === process.env.PWD });
+    process.send({
+      env: describe(env), argv: process.argv.slice(2), execArgv: process.execArgv, title: process.title,
+      argv0: process.argv0 === process.execPath, cwd: process.cwd() === process.env.PWD,
+    });
   },
 
   inherits() {
@@ -807,7 +836,8 @@ function finish(exit, out) {
 
 function fail(error) {
   for (const { child } of peers) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-  finish(1, { error, peers: peers.filter((p) => !p.events.some((e) => e[0] === 'close')).map(({ role, events, log }) => ({ role, events: events.slice(-5), log: log.slice(-5) })) });
+  const open = peers.filter((p) => !p.events.some((e) => e[0] === 'close'));
+  finish(1, { error, peers: open.map((p) => ({ role: p.role, events: p.events.slice(-5), log: p.log.slice(-5) })) });
 }
 
 if (args[0] && args[0].startsWith('--role=')) {

@@ -124,8 +124,8 @@ func (p *rawParent) frame(text string) []byte {
 	return v8Frame(data)
 }
 
-// padded returns a frame as a channel of ours writes it: the length of an advanced one is a multiple of four, which some
-// versions of Node need.
+// padded returns a frame as a channel of ours writes it: the length of an advanced one is a multiple of four, which
+// some versions of Node need.
 func (p *rawParent) padded(frame []byte) []byte {
 	if p.mode == "json" {
 		return frame
@@ -155,8 +155,8 @@ func connection(t *testing.T) (far net.Conn, near *os.File) {
 	return far, near
 }
 
-// piecewise speaks with scenario_child.js, and returns all that comes back, in which an ACK or a NACK, which a tap makes
-// itself, has the version of the serialization of that.
+// piecewise speaks with scenario_child.js, and returns all that comes back, in which an ACK or a NACK, which a tap
+// makes itself, has the version of the serialization that ours have.
 func piecewise(t *testing.T, cmd *exec.Cmd, mode string, piece int) (got []string) {
 	t.Helper()
 	p := startRaw(t, cmd, mode, piece)
@@ -237,17 +237,20 @@ func TestTapEveryByte(t *testing.T) {
 	require.NoError(t, err)
 	for mode, frames := range map[string][][]byte{
 		"json": {
-			[]byte("1\n"), []byte(" \t{ \"a\" : 1.50, \"\\u0061\":2 }\r \n"), []byte("\"\\ud800\\/<&>\\u003c\x7f\"\n"), []byte("-0.0e-0\n"),
+			[]byte("1\n"), []byte("-0.0e-0\n"), []byte(" \t{ \"a\" : 1.50, \"\\u0061\":2 }\r \n"),
+			[]byte("\"\\ud800\\/<&>\\u003c\x7f\"\n"),
 			[]byte("{\"cmd\":\"NODE_STRESS\",\"x\": 1}\n"), []byte("{\"cmd\":\"\\u004eODE_\\u0053\"}\n"),
 			[]byte("{\"cmd\":\"NODE_SOCKET_GET_COUNT\",\"key\":\"4:127.0.0.1:0\" }\n"),
-			[]byte("\"" + strings.Repeat("long", 20000) + "\"\n"), []byte("[" + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "]\n"),
-			[]byte("\n"), []byte("no JSON\x00\n"), []byte("\"\xff\xc3\"\n"), []byte("\xef\xbb\xbf{}\n"), []byte("\"last\"\n"),
+			[]byte("\"" + strings.Repeat("long", 20000) + "\"\n"),
+			[]byte(strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "\n"),
+			[]byte("\n"), []byte("no JSON\x00\n"), []byte("\"\xff\xc3\"\n"), []byte("\xef\xbb\xbf{}\n"),
+			[]byte("\"last\"\n"),
 		},
 		"advanced": {
 			v8Frame(plain), v8Frame(append(bytes.Clone(plain), 0, 0, 0)), v8Frame([]byte("\xff\x0f\x22\x02hi")),
 			v8Frame([]byte("\xff\x10\x22\x02hi")), v8Frame([]byte("\xff\x0fo\"\x03cmd\"\x0bNODE_STRESS{\x01")),
-			v8Frame([]byte("\xff\x0f\x5c\x63\x01")), v8Frame([]byte("\x01\x02")), v8Frame(append([]byte("\xff\x0f\x22\x80\xf1\x04"), make([]byte, 80000)...)),
-			v8Frame(nil), v8Frame([]byte("\xff\x0fT")),
+			v8Frame([]byte("\xff\x0f\x5c\x63\x01")), v8Frame([]byte("\x01\x02")), v8Frame(nil),
+			v8Frame(append([]byte("\xff\x0f\x22\x80\xf1\x04"), make([]byte, 80000)...)), v8Frame([]byte("\xff\x0fT")),
 		},
 	} {
 		for _, piece := range []int{7, 64 << 10} {
