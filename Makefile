@@ -29,15 +29,12 @@ test-matrix: setup node_modules/.package-lock.json
 bench:
 	go run ./bench $(BENCH)
 
-# Every fuzz target for FUZZTIME, two processes at a time (some have a Node each), and the soak. Most of what a new input
-# gives rise to is not repeatable to the instruction, so that making it smaller is not worth the minute it may take.
+# Every fuzz target for FUZZTIME, two at a time (some have a Node each), and the soak. Most of what a new input gives rise
+# to is not repeatable to the instruction, so that making it smaller is not worth the minute it may take.
 long:
-	@set -e; for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "== $$pkg $$target for $(FUZZTIME)"; \
-			scripts/fuzz.sh $$pkg $$target $(FUZZTIME); \
-		done; \
-	done
+	@for pkg in $$(go list ./...); do \
+		go test -list '^Fuzz' $$pkg | sed -n "s|^Fuzz|$$pkg Fuzz|p"; \
+	done | xargs -P 2 -L 1 sh -c 'scripts/fuzz.sh "$$0" "$$1" $(FUZZTIME)'
 	@$(MAKE) --no-print-directory soak
 
 # Node children and Go children come, talk and go for SOAKTIME; nothing may grow.
