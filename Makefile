@@ -4,6 +4,8 @@
 FUZZTIME = 5m
 # Twice as long, or as short as the fuzzing when that is shortened.
 SOAKTIME = $(if $(filter 5m,$(FUZZTIME)),10m,$(FUZZTIME))
+# How long workers of a cluster are killed and replaced, in each of two ways.
+CHAOSTIME = $(if $(filter 5m,$(FUZZTIME)),60s,$(FUZZTIME))
 GOTEST   = go test -timeout 15m
 
 .PHONY: demo test test-matrix bench long soak setup
@@ -29,12 +31,13 @@ test-matrix: setup node_modules/.package-lock.json
 bench:
 	go run ./bench $(BENCH)
 
-# Every fuzz target for FUZZTIME, two at a time (some have a Node each), and the soak. Most of what a new input gives rise
+# Every fuzz target for FUZZTIME, two at a time (some have a Node each), the chaos of a cluster, and the soak. Most of what a new input gives rise
 # to is not repeatable to the instruction, so that making it smaller is not worth the minute it may take.
 long:
 	@for pkg in $$(go list ./...); do \
 		go test -list '^Fuzz' $$pkg | sed -n "s|^Fuzz|$$pkg Fuzz|p"; \
 	done | xargs -P 2 -L 1 sh -c 'scripts/fuzz.sh "$$0" "$$1" $(FUZZTIME)'
+	NODEIPC_CHAOS=$(CHAOSTIME) $(GOTEST) -count=1 -run TestChaos ./nodeipc/cluster
 	@$(MAKE) --no-print-directory soak
 
 # Node children and Go children come, talk and go for SOAKTIME; nothing may grow.
