@@ -31,8 +31,9 @@ test-matrix: setup node_modules/.package-lock.json
 bench:
 	go run ./bench $(BENCH)
 
-# Every fuzz target for FUZZTIME, two at a time (some have a Node each), the chaos of a cluster, and the soak. Most of what a new input gives rise
-# to is not repeatable to the instruction, so that making it smaller is not worth the minute it may take.
+# Every fuzz target for FUZZTIME, two at a time (some have a Node each), a cluster in chaos for CHAOSTIME, and the soak.
+# Most of what a new input gives rise to is not repeatable to the instruction, so that making it smaller is not worth the
+# minute it may take.
 long:
 	@for pkg in $$(go list ./...); do \
 		go test -list '^Fuzz' $$pkg | sed -n "s|^Fuzz|$$pkg Fuzz|p"; \
