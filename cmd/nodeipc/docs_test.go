@@ -88,10 +88,11 @@ func (p *docsPlace) run(t *testing.T, command string) string {
 	if err != nil {
 		text += fmt.Sprintf("(exit status %d)\n", cmd.ProcessState.ExitCode())
 	}
+	text = strings.ReplaceAll(text, resolved(t, testkit.Node(t)), "node")
 	for _, real := range []string{p.dir, testkit.Root()} { // Node resolves the link
 		text = strings.ReplaceAll(text, real+"/", "")
 	}
-	return strings.ReplaceAll(text, resolved(t, testkit.Node(t)), "node")
+	return text
 }
 
 // resolved is where a file is, links followed, as Node names itself.
