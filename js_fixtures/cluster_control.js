@@ -17,18 +17,22 @@
 //
 //   {"do":"listen","name":"a","network":"tcp","host":"127.0.0.1","port":0}   serves HTTP: {"address":"127.0.0.1:4711"} or
 //                                                                            {"error":"EADDRINUSE","text":...}
+//                                "network" "unix" has a path in "host", "fd" a descriptor of the primary; "tls4" answers
+//                                {"keys":hex} as well; "limit" is server.maxConnections; "udp4" and "udp6" answer datagrams
 //   {"do":"close","name":"a"}    {"closed":true}
 //   {"do":"release"}             requests for /hold, of which each is told by {"held":true}, get their answers
 //   {"do":"disconnect"}          cluster.worker.disconnect()
 //   {"echo":x}                   [x]
 //
-// and an HTTP request with "<kind> <worker id> <name>\n". The Go worker in nodeipc/cluster's tests does the same.
+// and an HTTP request, or a datagram, with "<kind> <worker id> <name>\n". The Go worker in nodeipc/cluster's tests does the same.
 // Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26 and Bun 1.4; on Deno 2.9 as far as it needs no Go worker.
 'use strict';
 
 const cluster = require('cluster');
+const dgram = require('dgram');
 const http = require('http');
 const readline = require('readline');
+const tls = require('tls');
 const { forkGo } = require('../lib');
 
 if (cluster.isMaster) primary(process.argv[2]);
@@ -110,16 +114,27 @@ function worker() {
     process.send({ held: true });
   };
   const commands = {
-    listen({ name, network, host, port }, done) {
-      const where = { port };
+    listen({ name, network, host, port, limit }, done) {
+      const failed = (err) => done({ error: err.code, text: err.message });
+      const text = (a) => typeof a === 'string' ? a : (a.address.includes(':') ? `[${a.address}]` : a.address) + ':' + a.port;
+      if (network.startsWith('udp')) {
+        const socket = servers[name] = dgram.createSocket(network);
+        socket.on('message', (m, from) => socket.send(`node ${cluster.worker.id} ${name}\n`, from.port, from.address));
+        socket.on('error', failed).bind({ port, address: host || undefined }, () => done({ address: text(socket.address()) }));
+        return;
+      }
+      let where = { port };
       if (host) where.host = host;
       if (network === 'tcp6') where.ipv6Only = true;
-      servers[name] = http.createServer(serve(name))
-        .on('error', (err) => done({ error: err.code, text: err.message }))
-        .listen(where, () => {
-          const a = servers[name].address();
-          done({ address: (a.address.includes(':') ? `[${a.address}]` : a.address) + ':' + a.port });
-        });
+      if (network === 'unix') where = { path: host };
+      if (network === 'fd') where = { fd: Number(host) };
+      const server = servers[name] = network.startsWith('tls') ? tls.createServer({}) : http.createServer(serve(name));
+      if (limit) server.maxConnections = limit;
+      server.on('error', failed).listen(where, () => {
+        const answer = { address: text(server.address()) };
+        if (server.getTicketKeys) answer.keys = server.getTicketKeys().toString('hex');
+        done(answer);
+      });
     },
     close: ({ name }, done) => servers[name].close(() => done({ closed: true })),
     release() {

@@ -25,7 +25,7 @@ import (
 // js_fixtures/gen_dialogue.js. Here the primary's part of Node 20 is read out to our worker, which must say what the
 // Node worker said, byte for byte.
 
-// A replay is a scenario of gen_dialogue.js: our worker's part of it. Ports have the names that they have there.
+// A replay is a scenario of gen_dialogue.js: our worker's part of it. Ports and the folder have the names that they have there.
 type replay func(w *cluster.Worker, port map[string]string) error
 
 var replays = map[string]replay{
@@ -34,6 +34,8 @@ var replays = map[string]replay{
 	"rr-tcp-port":          serveAndLeave("127.0.0.1:P1"),
 	"rr-three-connections": serveAndLeave("127.0.0.1:0"),
 	"none-tcp-host":        serveAndLeave("127.0.0.1:0"),
+	"rr-unix":              serveAndLeave("DIR/w.sock"),
+	"none-unix":            serveAndLeave("DIR/w.sock"),
 	"rr-two-listeners": func(w *cluster.Worker, port map[string]string) error {
 		for range 2 {
 			if _, err := w.Listen(context.Background(), "tcp", "127.0.0.1:0"); err != nil {
@@ -143,8 +145,6 @@ var replays = map[string]replay{
 
 // Dialogues of the cluster that our worker cannot have.
 var noReplays = map[string]string{
-	"rr-unix":      "Listen has no unix paths",
-	"none-unix":    "Listen has no unix paths",
 	"primary-kill": "the end is a signal",
 	"worker-kill":  "cluster.worker.kill leaves without closing its listeners; Disconnect closes them",
 }
@@ -156,7 +156,11 @@ var differences = []struct{ node, ours, why string }{
 
 // greet listens and serves connections as the recorded workers do.
 func greet(w *cluster.Worker, address string) error {
-	ln, err := w.Listen(context.Background(), "tcp", address)
+	network := "tcp"
+	if strings.Contains(address, "/") {
+		network = "unix"
+	}
+	ln, err := w.Listen(context.Background(), network, address)
 	if err != nil {
 		return err
 	}
@@ -197,7 +201,7 @@ func leave(w *cluster.Worker) error {
 
 func serveAndLeave(address string) replay {
 	return func(w *cluster.Worker, port map[string]string) error {
-		if err := greet(w, strings.Replace(address, "P1", port["P1"], 1)); err != nil {
+		if err := greet(w, strings.NewReplacer("P1", port["P1"], "DIR", port["DIR"]).Replace(address)); err != nil {
 			return err
 		}
 		return leave(w)
@@ -244,9 +248,12 @@ func TestDialogues(t *testing.T) {
 			testkit.CheckLeaks(t)
 			w, p := start(t, nil)
 			var handle syscall.Conn // for the next frame with one
-			port := map[string]string{"P1": "41001", "P2": "41002"}
+			port := map[string]string{"P1": "41001", "P2": "41002", "DIR": t.TempDir()}
 			shared := strings.HasPrefix(name, "none-")
-			if shared {
+			switch {
+			case shared && strings.HasSuffix(name, "-unix"):
+				handle = boundUnixSocket(t, filepath.Join(port["DIR"], "w.sock"))
+			case shared:
 				handle = boundSocket(t)
 				port["P1"] = portOf(t, handle)
 			}
@@ -256,7 +263,7 @@ func TestDialogues(t *testing.T) {
 				who, text, _ := strings.Cut(line, " ")
 				text = strings.ReplaceAll(text, `"errno":-98`, fmt.Sprintf(`"errno":%d`, -int(syscall.EADDRINUSE))) // Linux's
 				for name, number := range port {
-					text = strings.NewReplacer(`"port":`+name, `"port":`+number, ":"+name+":4", ":"+number+":4").Replace(text)
+					text = strings.NewReplacer("DIR/", port["DIR"]+"/", `"port":`+name, `"port":`+number, ":"+name+":4", ":"+number+":4").Replace(text)
 				}
 				switch {
 				case who == "P":

@@ -2,208 +2,131 @@ package cluster
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
-// Listen shares address with the other workers of the cluster: the primary listens there and gives each connection to
-// one of them. network is "tcp", "tcp4" or "tcp6"; the connections that the listener accepts are *net.TCPConn. Listening
-// on the same address in a second worker shares it, as does port 0, which is one random port for all.
-//
-// An address without a host shares with Node workers that listen without a host; a host name with those that name it:
-// it is resolved here, in the system's order, as Node 17 and later do (older ones prefer IPv4). If the primary cannot
-// listen, the error wraps a syscall.Errno such as syscall.EADDRINUSE. If ctx ends first nothing listens.
-//
-// Close tells the primary; connections that it gave us before can still be accepted, then Accept returns net.ErrClosed.
-func (w *Worker) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	if w == nil {
-		return new(net.ListenConfig).Listen(ctx, network, address)
-	}
-	fail := func(err error) (net.Listener, error) {
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: nameAddr{network, address}, Err: err}
-	}
-	q, err := resolve(ctx, network, address)
-	if err != nil {
-		return fail(err)
-	}
-	if err := w.takeIndex(q); err != nil {
-		return fail(err)
-	}
-	s := &share{w: w, query: q}
-	s.more.L = &s.mu
-
-	q.Act = "queryServer"
-	o, err := w.ask(ctx, func(seq int64) any { q.Seq = seq; return q }, s)
-	if err != nil {
-		if o != nil { // refused; otherwise the index is in use until the reply comes
-			w.freeIndex(q)
-			if errno := syscall.Errno(0); errors.As(err, &errno) {
-				err = os.NewSyscallError("bind", errno)
-			}
-		}
-		return fail(err)
-	}
-	if err := s.open(o); err != nil {
-		s.Close()
-		return fail(err)
-	}
-	w.mu.Lock()
-	told := *q
-	told.Act, told.Port, told.Seq = "listening", s.addr.Port, w.nextSeq()
-	w.mu.Unlock()
-	if err := w.ch.Send(ctx, nodeipc.Internal{Value: &told}); err != nil {
-		s.Close()
-		return fail(err)
-	}
-	return s, nil
-}
-
-// resolve makes the query of a Node 20 worker that calls server.listen with this port and host.
-func resolve(ctx context.Context, network, address string) (*query, error) {
-	kind := map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6"}[network]
-	if kind == "" {
-		return nil, fmt.Errorf("%w: network %q in a cluster; tcp, tcp4 and tcp6 are", errors.ErrUnsupported, network)
-	}
-	host, service, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := net.DefaultResolver.LookupPort(ctx, network, service)
-	if err != nil {
-		return nil, err
-	}
-	q := &query{Cmd: cmdCluster, Port: port, AddressType: 4}
-	switch {
-	case host == "" && network == "tcp":
-		return q, nil // Node tries :: and 0.0.0.0 in the primary
-	case host == "" && network == "tcp4":
-		host = "0.0.0.0"
-	case host == "":
-		host = "::"
-	}
-	text, flags := host, 0 // an address stays as it was typed: its text is part of the key
-	ip, err := netip.ParseAddr(host)
-	if err == nil && (network == "tcp4" && !ip.Is4() || network == "tcp6" && !ip.Is6()) {
-		return nil, &net.AddrError{Err: "no suitable address found", Addr: host} // as package net says
-	}
-	if err != nil {
-		ips, err := net.DefaultResolver.LookupNetIP(ctx, kind, host)
-		if err != nil {
-			return nil, err
-		}
-		ip = ips[0].Unmap()
-		text = ip.String()
-	}
-	if ip.Is6() {
-		q.AddressType = 6
-		if network == "tcp6" {
-			flags = 1 // UV_TCP_IPV6ONLY, which package net sets for tcp6 as well
-		}
-	}
-	q.Address, q.Flags = &text, &flags
-	return q, nil
-}
-
-// takeIndex gives q the next index of its address. One that the primary may still connect with a listener of ours must
-// not be used again: a primary of Node 20 or older dies of it (docs/protocol.md 1.15).
-func (w *Worker) takeIndex(q *query) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.asked {
-		return errors.New("the primary has asked this worker to disconnect")
-	}
-	set := w.indexes[q.indexKey()]
-	if set != nil && q.Port != 0 {
-		// Any primary would refuse it, but one of Node 22 or later without scheduling forgets our first listener over it.
-		return os.NewSyscallError("bind", syscall.EADDRINUSE)
-	}
-	if set == nil {
-		set = &indexSet{}
-		w.indexes[q.indexKey()] = set
-	}
-	q.Index = set.next
-	set.next++
-	set.open++
-	return nil
-}
-
-// freeIndex ends the use of q's index: they count from 0 again when no listener of the address is left.
-func (w *Worker) freeIndex(q *query) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if set := w.indexes[q.indexKey()]; set != nil {
-		if set.open--; set.open == 0 {
-			delete(w.indexes, q.indexKey())
-		}
-	}
-}
-
-// nameAddr is the address of a listener that did not come to be.
-type nameAddr struct{ network, address string }
-
-func (a nameAddr) Network() string { return a.network }
-func (a nameAddr) String() string  { return a.address }
-
-// A share is this worker's part of a listener of the primary.
+// A share is this worker's part of a listener, or of a UDP socket, of the primary.
 type share struct {
-	w      *Worker
-	query  *query
-	key    string // the primary's name of it
-	handle *nodeipc.Handle
-	addr   *net.TCPAddr
+	w       *Worker
+	query   *query
+	key     string // the primary's name of it
+	handle  *nodeipc.Handle
+	addr    net.Addr
+	keys    []byte // of TLS
+	max     int    // connections that may be open, or 0
+	backlog int
 
 	mu     sync.Mutex
 	more   sync.Cond
 	conns  []net.Conn
 	ready  int // how many of conns Accept may return while the listener is open
+	count  int // connections, if there is a max
+	held   []*held
 	closed bool
 
 	shared net.Listener // under scheduling None the socket itself
+	packet *net.UDPConn // of UDP
 }
 
 var _ net.Listener = (*share)(nil)
 
+// A held connection waits for one of those that are open to end.
+type held struct {
+	conn  net.Conn
+	order *order
+	timer *time.Timer
+}
+
 // open completes the share with the primary's reply.
 func (s *share) open(o *order) error {
-	s.addr = o.addr()
-	if s.handle != nil { // scheduling None: the socket is ours to accept on
-		if !arrived(s.handle) {
-			return errors.New("the shared socket did not arrive: this process has no room for descriptors")
+	q := s.query
+	s.addr, s.keys = o.addr(), o.ticketKeys()
+	if s.keys == nil && q.Data != nil { // a primary that does not pass them on
+		s.keys, _ = hex.DecodeString(q.Data.TicketKeys)
+	}
+	if s.handle != nil { // scheduling None, or UDP: the socket is ours as well
+		if err := s.take(); err != nil {
+			return err
 		}
-		// A Node primary hands out an unbound socket when the port is taken (docs/protocol.md 1.17).
-		addr, err := s.handle.LocalAddr()
+	} else if _, udp := q.AddressType.(string); udp {
+		return errors.New("the primary sent no UDP socket")
+	}
+	switch {
+	case q.AddressType == any(-1): // a name that the primary bound may be relative to its own directory
+		s.addr = &net.UnixAddr{Name: *q.Address, Net: "unix"}
+	case s.addr != nil:
+	case q.FD != nil:
+		s.addr = nameAddr{"fd", strconv.Itoa(*q.FD)}
+	default:
+		addr := &net.TCPAddr{Port: *q.Port}
+		if q.Address != nil {
+			addr.IP = net.ParseIP(*q.Address)
+		}
+		s.addr = addr
+	}
+	return nil
+}
+
+// take makes a listener or packet connection of the socket that came with the reply.
+func (s *share) take() error {
+	q := s.query
+	if !arrived(s.handle) {
+		return errors.New("the shared socket did not arrive: this process has no room for descriptors")
+	}
+	addr, err := s.handle.LocalAddr()
+	if err != nil {
+		return err
+	}
+	if _, udp := q.AddressType.(string); udp {
+		conn, err := s.handle.PacketConn()
 		if err != nil {
 			return err
 		}
-		tcp, ok := addr.(*net.TCPAddr)
-		if !ok || s.query.Port != 0 && tcp.Port != s.query.Port {
-			return os.NewSyscallError("bind", syscall.EADDRINUSE)
-		}
-		ln, err := s.handle.Listener()
-		if err != nil {
+		return s.uses(nil, conn.(*net.UDPConn), addr)
+	}
+	// A Node primary hands out an unbound socket when the port is taken (docs/protocol.md 1.17).
+	tcp, ok := addr.(*net.TCPAddr)
+	if kind, _ := q.AddressType.(int); kind > 0 && (!ok || !q.randomPort() && tcp.Port != *q.Port) {
+		return os.NewSyscallError("bind", syscall.EADDRINUSE)
+	}
+	if s.backlog > 0 {
+		if err := listenBacklog(s.handle, s.backlog); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.closed { // the primary has gone meanwhile
+	}
+	ln, err := s.handle.Listener()
+	if err != nil {
+		return err
+	}
+	return s.uses(ln, nil, addr)
+}
+
+// uses keeps what was made of the primary's socket, unless the primary has gone meanwhile.
+func (s *share) uses(ln net.Listener, packet *net.UDPConn, addr net.Addr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		if ln != nil {
 			ln.Close()
-			return nodeipc.ErrDisconnected
+		} else {
+			packet.Close()
 		}
-		s.shared, s.addr = ln, tcp
+		return nodeipc.ErrDisconnected
 	}
-	if s.addr == nil {
-		s.addr = &net.TCPAddr{Port: s.query.Port}
-		if s.query.Address != nil {
-			s.addr.IP = net.ParseIP(*s.query.Address)
-		}
+	if ln != nil && s.max > 0 {
+		ln = newLimited(ln, s.max)
 	}
+	s.shared, s.packet, s.addr = ln, packet, addr
 	return nil
 }
 
@@ -213,6 +136,10 @@ func (s *share) push(conn net.Conn) bool {
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
+	}
+	if s.max > 0 {
+		s.count++
+		conn = counted(conn, s.ended)
 	}
 	s.conns = append(s.conns, conn)
 	return true
@@ -227,6 +154,55 @@ func (s *share) told() {
 	s.more.Signal()
 }
 
+// hold keeps a connection back if there are as many as may be: it is accepted when one ends, and goes back to the primary
+// when none does soon. Until then the primary gives us no other, and others to other workers; told at once, the primary of
+// a lone worker would give the same connection again without a pause (docs/protocol.md 4.2).
+func (s *share) hold(conn net.Conn, o *order) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.max == 0 || s.count < s.max {
+		return false
+	}
+	h := &held{conn: conn, order: o}
+	h.timer = time.AfterFunc(refusalPause, func() {
+		if s.unhold(h) {
+			conn.Close()
+			s.w.answerNewconn(o, false)
+		}
+	})
+	s.held = append(s.held, h)
+	return true
+}
+
+// unhold takes h out of those that are held; it reports false if somebody else has.
+func (s *share) unhold(h *held) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.held, h)
+	if i < 0 {
+		return false
+	}
+	s.held = slices.Delete(s.held, i, i+1)
+	return true
+}
+
+// ended counts a connection that was closed, or gives its place to one that is held.
+func (s *share) ended() {
+	s.mu.Lock()
+	if s.closed || len(s.held) == 0 {
+		s.count--
+		s.mu.Unlock()
+		return
+	}
+	h := s.held[0]
+	s.held = s.held[1:]
+	s.conns = append(s.conns, counted(h.conn, s.ended))
+	s.mu.Unlock()
+	h.timer.Stop()
+	s.w.answerNewconn(h.order, true)
+	s.told()
+}
+
 // Accept returns the next connection that the primary has given to this worker.
 func (s *share) Accept() (net.Conn, error) {
 	if s.shared != nil {
@@ -238,7 +214,7 @@ func (s *share) Accept() (net.Conn, error) {
 		s.more.Wait()
 	}
 	if len(s.conns) == 0 {
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: s.addr, Err: net.ErrClosed}
+		return nil, &net.OpError{Op: "accept", Net: s.addr.Network(), Addr: s.addr, Err: net.ErrClosed}
 	}
 	conn := s.conns[0]
 	s.conns[0] = nil
@@ -271,8 +247,8 @@ func (s *share) Close() error {
 // shut stops the accepting; it reports false if that was done before.
 func (s *share) shut() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return false
 	}
 	s.closed = true
@@ -280,7 +256,18 @@ func (s *share) shut() bool {
 	if s.shared != nil {
 		s.shared.Close()
 	}
+	if s.packet != nil {
+		s.packet.Close()
+	}
 	s.handle.Close()
+	back := s.held
+	s.held = nil
+	s.mu.Unlock()
+	for _, h := range back {
+		h.timer.Stop()
+		h.conn.Close()
+		s.w.answerNewconn(h.order, false)
+	}
 	return true
 }
 
@@ -295,3 +282,14 @@ func (s *share) end() {
 		conn.Close()
 	}
 }
+
+// A packetShare is a share of a UDP socket.
+type packetShare struct {
+	*net.UDPConn
+	share *share
+}
+
+var _ net.PacketConn = (*packetShare)(nil)
+
+// Close gives the share back. The socket stays open in the other workers.
+func (p *packetShare) Close() error { return p.share.Close() }

@@ -4,14 +4,17 @@ package cluster_test
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -47,10 +50,10 @@ func TestMain(m *testing.M) {
 
 var stderrLog = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 
-// serving is an HTTP server of a worker.
+// serving is an HTTP server of a worker, or one for datagrams, which has no Server.
 type serving struct {
 	*http.Server
-	ln   net.Listener
+	ln   io.Closer
 	over chan struct{} // closed when Serve has returned
 }
 
@@ -82,7 +85,7 @@ func (s *serving) close() error {
 
 // shutdown lets requests in flight finish, too.
 func (s *serving) shutdown() error {
-	if err := s.close(); err != nil {
+	if err := s.close(); err != nil || s.Server == nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -102,9 +105,9 @@ type agent struct {
 }
 
 type command struct {
-	Do, Name, Network, Host string
-	Port, Re, Count         int
-	Echo                    any
+	Do, Name, Network, Host, Keys string
+	Port, Re, Count, Limit        int
+	Echo                          any
 }
 
 type answer struct {
@@ -113,6 +116,7 @@ type answer struct {
 	Closed  bool   `json:"closed,omitempty"`
 	Error   string `json:"error,omitempty"`
 	Text    string `json:"text,omitempty"`
+	Keys    string `json:"keys,omitempty"` // of TLS, hexadecimal
 }
 
 func agentMain() error {
@@ -171,8 +175,10 @@ func (a *agent) obey() {
 func (a *agent) do(c command) answer {
 	switch c.Do {
 	case "listen":
-		addr, err := a.listen(c)
-		return answerOf(c, addr, err)
+		addr, keys, err := a.listen(c)
+		answer := answerOf(c, addr, err)
+		answer.Keys = hex.EncodeToString(keys)
+		return answer
 	case "close":
 		if err := a.close(c.Name); err != nil {
 			return answerOf(c, nil, err)
@@ -183,7 +189,7 @@ func (a *agent) do(c command) answer {
 		var err error
 		for i := 0; i < c.Count && err == nil; i++ {
 			if err = a.close(c.Name); err == nil {
-				addr, err = a.listen(c)
+				addr, _, err = a.listen(c)
 			}
 		}
 		return answerOf(c, addr, err)
@@ -223,23 +229,38 @@ func (a *agent) table(full bool) error {
 }
 
 func answerOf(c command, addr net.Addr, err error) answer {
-	switch {
-	case err == nil:
+	if err == nil {
 		return answer{Re: c.Re, Address: addr.String()}
-	case errors.Is(err, syscall.EADDRINUSE):
-		return answer{Re: c.Re, Error: "EADDRINUSE", Text: err.Error()}
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return answer{Re: c.Re, Error: "EADDRNOTAVAIL", Text: err.Error()}
+	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		return answer{Re: c.Re, Error: unix.ErrnoName(errno), Text: err.Error()}
 	}
 	return answer{Re: c.Re, Error: "unexpected", Text: err.Error()}
 }
 
-func (a *agent) listen(c command) (net.Addr, error) {
+func (a *agent) listen(c command) (addr net.Addr, keys []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ln, err := a.w.Listen(ctx, c.Network, net.JoinHostPort(c.Host, fmt.Sprint(c.Port)))
+	lc := cluster.ListenConfig{Worker: a.w, MaxConns: c.Limit}
+	if c.Keys != "" {
+		lc.TicketKeys = must(hex.DecodeString(c.Keys))
+	}
+	address := c.Host // a path or a descriptor
+	if c.Network[0] == 't' || strings.HasPrefix(c.Network, "udp") {
+		address = net.JoinHostPort(c.Host, fmt.Sprint(c.Port))
+	}
+	if strings.HasPrefix(c.Network, "udp") {
+		pc, err := lc.ListenPacket(ctx, c.Network, address)
+		if err != nil {
+			return nil, nil, err
+		}
+		a.keep(c.Name, a.answerDatagrams(pc, c.Name))
+		return pc.LocalAddr(), nil, nil
+	}
+	network := strings.Replace(c.Network, "tls", "tcp", 1)
+	ln, err := lc.Listen(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s := serve(ln, func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Connection", "close")
@@ -252,10 +273,29 @@ func (a *agent) listen(c command) (net.Addr, error) {
 		}
 		fmt.Fprintf(rw, "go %d %s\n", a.w.ID(), c.Name)
 	})
+	a.keep(c.Name, s)
+	return ln.Addr(), cluster.TicketKeys(ln), nil
+}
+
+func (a *agent) keep(name string, s *serving) {
 	a.mu.Lock()
-	a.servers[c.Name] = s
-	a.mu.Unlock()
-	return ln.Addr(), nil
+	defer a.mu.Unlock()
+	a.servers[name] = s
+}
+
+func (a *agent) answerDatagrams(pc net.PacketConn, name string) *serving {
+	s := &serving{nil, pc, make(chan struct{})}
+	go func() {
+		defer close(s.over)
+		for buf := make([]byte, 1<<10); ; {
+			_, from, err := pc.ReadFrom(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			must(pc.WriteTo(fmt.Appendf(nil, "go %d %s\n", a.w.ID(), name), must(from, err)))
+		}
+	}()
+	return s
 }
 
 func (a *agent) close(name string) error {

@@ -72,12 +72,19 @@ func (b *lockedBuffer) String() string {
 // startPrimary starts a primary, which the end of the test ends, with these variables in addition.
 func startPrimary(t testing.TB, env ...string) *primary {
 	t.Helper()
+	return startPrimaryWith(t, nil, env...)
+}
+
+// startPrimaryWith starts one that has these files as its descriptors from 3 on.
+func startPrimaryWith(t testing.TB, files []*os.File, env ...string) *primary {
+	t.Helper()
 	bin, err := os.Executable()
 	require.NoError(t, err)
 	p := &primary{t: t, cmd: testkit.Peer(t).Command("cluster_control.js", bin), wake: make(chan struct{})}
 	// The race detector would wait a second at the end of each worker.
 	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0", "NODE_CLUSTER_SCHED_POLICY=rr"), env...)
 	p.cmd.Stderr = &p.stderr
+	p.cmd.ExtraFiles = files
 	p.in, err = p.cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := p.cmd.StdoutPipe()
@@ -301,6 +308,17 @@ var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, T
 
 // get returns the answer to a request.
 func get(addr, path string) (string, error) {
+	client := client
+	if addr[0] == '/' { // a unix socket
+		path := addr
+		client = &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", path)
+			},
+		}, Timeout: patience}
+		addr = "unix"
+	}
 	res, err := client.Get("http://" + addr + path)
 	if err != nil {
 		return "", err

@@ -342,7 +342,7 @@ func TestListenRefuses(t *testing.T) {
 	testkit.CheckLeaks(t)
 	w, p := join(t, nil)
 	ctx := context.Background()
-	for _, network := range []string{"unix", "udp", "tcp5", ""} {
+	for _, network := range []string{"unixpacket", "udp", "tcp5", ""} {
 		_, err := w.Listen(ctx, network, "127.0.0.1:0")
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		require.ErrorContains(t, err, fmt.Sprintf("network %q in a cluster", network))
@@ -444,6 +444,16 @@ func boundSocket(t testing.TB) syscall.Conn {
 	f := os.NewFile(uintptr(fd), "bound")
 	t.Cleanup(func() { f.Close() })
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	return f
+}
+
+func boundUnixSocket(t testing.TB, path string) syscall.Conn {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	f := os.NewFile(uintptr(fd), "bound")
+	t.Cleanup(func() { f.Close() })
 	return f
 }
 

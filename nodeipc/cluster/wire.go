@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -19,26 +20,41 @@ const cmdCluster = "NODE_CLUSTER"
 // What the members say is what a Node 20 worker says, so that the key, which the primary makes of address, port,
 // addressType, fd and index, is the one that Node workers get.
 type query struct {
-	Cmd         string  `json:"cmd"`
-	Act         string  `json:"act"`
-	Index       int     `json:"index"`
-	Data        any     `json:"data"`
-	Address     *string `json:"address"` // null for no host
-	Port        int     `json:"port"`
-	AddressType int     `json:"addressType"`     // 4 or 6
-	Flags       *int    `json:"flags,omitempty"` // absent for no host; 1 is ipv6Only
-	Backlog     bool    `json:"backlog"`         // false: the primary's default
-	Seq         int64   `json:"seq"`
+	Cmd         string      `json:"cmd"`
+	Act         string      `json:"act"`
+	Index       int         `json:"index"`
+	Data        *serverData `json:"data"`
+	Address     *string     `json:"address"`           // null for no host and for a descriptor; else an IP or a path
+	Port        *int        `json:"port"`              // -1 for a path, null for a descriptor
+	AddressType any         `json:"addressType"`       // 4, 6, -1 for a path, "udp4", "udp6", null for a descriptor
+	FD          *int        `json:"fd,omitempty"`      // of the primary; -1 for UDP
+	Flags       *int        `json:"flags,omitempty"`   // absent for no host; 1 is ipv6Only
+	Backlog     any         `json:"backlog,omitempty"` // false: the primary's default; absent for UDP
+	Seq         int64       `json:"seq"`
+}
+
+// serverData is what a TLS server gives the workers that share its address.
+type serverData struct {
+	TicketKeys string `json:"ticketKeys"` // hexadecimal
 }
 
 // indexKey tells the queries apart that need different indexes.
 func (q *query) indexKey() string {
-	address := "null"
+	address, port, fd := "null", "null", "undefined"
 	if q.Address != nil {
 		address = *q.Address
 	}
-	return address + ":" + strconv.Itoa(q.Port) + ":" + strconv.Itoa(q.AddressType)
+	if q.Port != nil {
+		port = strconv.Itoa(*q.Port)
+	}
+	if q.FD != nil {
+		fd = strconv.Itoa(*q.FD)
+	}
+	return fmt.Sprint(address, ":", port, ":", q.AddressType, ":", fd)
 }
+
+// randomPort tells whether the primary chooses the port, so that each index is another listener.
+func (q *query) randomPort() bool { return q.Port != nil && *q.Port == 0 }
 
 // A note is one of the worker's short messages: online, close, exitedAfterDisconnect.
 type note struct {
@@ -56,6 +72,7 @@ type order struct {
 	Seq      int64  `json:"seq"`
 	Ack      *int64 `json:"ack"`
 	Errno    any    `json:"errno"` // null, 0, or negative
+	Data     any    `json:"data"`  // null, or a serverData
 	Sockname *struct {
 		Address string `json:"address"`
 		Port    int    `json:"port"`
@@ -76,11 +93,22 @@ func (o *order) err() error {
 }
 
 // addr returns the address that the reply names, or nil.
-func (o *order) addr() *net.TCPAddr {
+func (o *order) addr() net.Addr {
 	if o.Sockname == nil {
 		return nil
 	}
 	return &net.TCPAddr{IP: net.ParseIP(o.Sockname.Address), Port: o.Sockname.Port}
+}
+
+// ticketKeys returns what the reply carries of TLS, or nil.
+func (o *order) ticketKeys() []byte {
+	data, _ := o.Data.(map[string]any)
+	text, _ := data["ticketKeys"].(string)
+	keys, err := hex.DecodeString(text)
+	if err != nil || len(keys) != ticketKeysSize {
+		return nil
+	}
+	return keys
 }
 
 // An answer to newconn, of which there is one for each connection: plain fields are the fastest.

@@ -119,6 +119,19 @@ func (w *Worker) Channel() *nodeipc.Channel {
 	return w.ch
 }
 
+// IsConnected reports whether the channel to the primary is open.
+func (w *Worker) IsConnected() bool {
+	if w == nil {
+		return false
+	}
+	select {
+	case <-w.ch.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 // Done is closed when the primary has asked us to disconnect, or is gone: time to drain and leave. It is nil for nil.
 func (w *Worker) Done() <-chan struct{} {
 	if w == nil {
@@ -219,8 +232,8 @@ func (w *Worker) answered(o *order, h *nodeipc.Handle) bool {
 	return true
 }
 
-// newconn takes a connection. The answer goes out at once, and does not wait for Accept: the primary gives a worker one
-// connection at a time.
+// newconn takes a connection. The answer goes out at once, unless there are as many connections as may be, and does not
+// wait for Accept: the primary gives a worker one connection at a time.
 func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 	lost := h != nil && !arrived(h)
 	w.mu.Lock()
@@ -232,11 +245,12 @@ func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 		conn, err := h.Conn()
 		switch {
 		case err == nil:
-			if ok = s.push(conn); !ok {
-				conn.Close()
+			if !s.hold(conn, o) {
+				w.deliver(s, conn, o)
 			}
+			return
 		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE): // a net.Conn takes one more for a moment
-			ok, lost = false, true
+			lost = true
 			w.log.Warn("cluster: no room for a connection, it goes back to the primary", "error", err)
 		default: // nobody else would fare better with it
 			w.log.Warn("cluster: connection lost", "error", err)
@@ -244,15 +258,22 @@ func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 			return
 		}
 	}
-	if !ok {
-		h.Close()
-	}
+	h.Close()
 	if lost { // there is no room for descriptors: if we are the only worker, the primary tries again at once
 		w.mu.Lock()
 		w.refused = o.Seq
 		w.mu.Unlock()
-		time.AfterFunc(lostPause, func() { w.answerNewconn(o, false) })
+		time.AfterFunc(refusalPause, func() { w.answerNewconn(o, false) })
 		return
+	}
+	w.answerNewconn(o, false)
+}
+
+// deliver puts a connection into the queue of Accept and tells the primary; or gives it back if s is closed.
+func (w *Worker) deliver(s *share, conn net.Conn, o *order) {
+	ok := s.push(conn)
+	if !ok {
+		conn.Close()
 	}
 	w.answerNewconn(o, ok)
 	if ok {
@@ -260,8 +281,8 @@ func (w *Worker) newconn(o *order, h *nodeipc.Handle) {
 	}
 }
 
-// How long a primary waits for the news that a connection got lost, which other workers can take in the meantime.
-const lostPause = 50 * time.Millisecond
+// How long a primary waits for the news that a connection was not taken, which other workers can take in the meantime.
+const refusalPause = 50 * time.Millisecond
 
 func (w *Worker) answerNewconn(o *order, ok bool) {
 	w.mu.Lock()
