@@ -2,6 +2,9 @@ package cluster_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -10,6 +13,41 @@ import (
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
+
+// A web server on one port with the Node workers beside it: the whole program.
+func ExampleListenAndServe() {
+	http.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(rw, "hello from Go")
+	})
+	if err := cluster.ListenAndServe(":8000", nil); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// Go workers that resume each other's TLS sessions, with the keys that the workers of an address share.
+func ExampleTicketKeys() {
+	ctx := context.Background()
+	w, err := cluster.Join(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	keys := make([]byte, 48) // for all, if this worker is the first
+	rand.Read(keys)
+	lc := cluster.ListenConfig{Worker: w, TicketKeys: keys}
+	ln, err := lc.Listen(ctx, "tcp", ":8443")
+	if err != nil {
+		log.Fatal(err)
+	}
+	cert, err := tls.LoadX509KeyPair("cert.pem", "key.pem")
+	if err != nil {
+		log.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	config.SetSessionTicketKeys([][32]byte{sha256.Sum256(cluster.TicketKeys(ln))})
+	if err := w.Serve(ctx, &http.Server{}, tls.NewListener(ln, config)); err != nil {
+		log.Fatal(err)
+	}
+}
 
 // A web server that is a worker of a Node cluster if a primary started it, and serves alone otherwise.
 func ExampleJoin() {

@@ -31,7 +31,7 @@ import (
 // which are no flags of a test.
 const envRole = "NODEIPC_TEST_WORKER"
 
-var workers = map[string]func() error{"agent": agentMain, "deaf": deafMain, "orphan": orphanMain}
+var workers = map[string]func() error{"agent": agentMain, "deaf": deafMain, "orphan": orphanMain, "server": serverMain}
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(envRole); role != "" {
@@ -412,6 +412,14 @@ func orphanMain() error {
 	_, err = w.Listen(ctx, "tcp", "127.0.0.1:0")
 	fmt.Fprintln(report, err)
 	return nil // report is closed by the end of the process
+}
+
+// serverMain serves HTTP in one line: it answers with its process id when it has read the whole request.
+func serverMain() error {
+	return cluster.ListenAndServe(os.Getenv("ADDR"), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		must(io.ReadAll(r.Body))
+		fmt.Fprint(rw, os.Getpid())
+	}))
 }
 
 func must[T any](v T, err error) T {
