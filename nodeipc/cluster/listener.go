@@ -208,19 +208,35 @@ func (s *share) Accept() (net.Conn, error) {
 	if s.shared != nil {
 		return s.shared.Accept()
 	}
+	conn := s.next()
+	if conn == nil {
+		return nil, &net.OpError{Op: "accept", Net: s.addr.Network(), Addr: s.addr, Err: net.ErrClosed}
+	}
+	// The answer is with the kernel before the program can end the process on account of the connection, or else the primary
+	// would keep it open and give it to nobody (docs/protocol.md 2.3). A primary that does not read is not waited for.
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	s.w.ch.Flush(ctx)
+	return conn, nil
+}
+
+const answerTime = 50 * time.Millisecond
+
+// next takes a connection from the queue; it is nil when the listener is closed and the queue empty.
+func (s *share) next() net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ready == 0 && !s.closed {
 		s.more.Wait()
 	}
 	if len(s.conns) == 0 {
-		return nil, &net.OpError{Op: "accept", Net: s.addr.Network(), Addr: s.addr, Err: net.ErrClosed}
+		return nil
 	}
 	conn := s.conns[0]
 	s.conns[0] = nil
 	s.conns = s.conns[1:]
 	s.ready--
-	return conn, nil
+	return conn
 }
 
 // Addr returns the address that the primary listens on.

@@ -31,7 +31,8 @@ import (
 // which are no flags of a test.
 const envRole = "NODEIPC_TEST_WORKER"
 
-var workers = map[string]func() error{"agent": agentMain, "deaf": deafMain, "orphan": orphanMain, "server": serverMain}
+var workers = map[string]func() error{"agent": agentMain, "deaf": deafMain, "orphan": orphanMain, "server": serverMain,
+	"rude": rudeMain, "quitter": quitterMain}
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(envRole); role != "" {
@@ -420,6 +421,41 @@ func serverMain() error {
 		must(io.ReadAll(r.Body))
 		fmt.Fprint(rw, os.Getpid())
 	}))
+}
+
+// rudeMain is a worker that says what it is told to.
+func rudeMain() error {
+	w, err := cluster.Join(&nodeipc.Options{Logger: stderrLog})
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	for line := range strings.Lines(os.Getenv("LINES")) {
+		if err := w.Channel().Send(ctx, nodeipc.Internal{Value: json.RawMessage(line)}); err != nil {
+			return err
+		}
+	}
+	for m, err := range w.Channel().Messages(ctx) { // what comes back shows that the primary is alive
+		if err != nil {
+			return nil
+		}
+		if err := w.Channel().Send(ctx, m); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// quitterMain is a worker that ends with the first connection that it is given.
+func quitterMain() error {
+	w, err := cluster.Join(&nodeipc.Options{Logger: stderrLog})
+	if err != nil {
+		return err
+	}
+	ln := must(w.Listen(context.Background(), "tcp", os.Getenv("ADDR")))
+	must(ln.Accept())
+	os.Exit(7)
+	return nil
 }
 
 func must[T any](v T, err error) T {
