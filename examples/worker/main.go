@@ -13,7 +13,6 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
@@ -31,16 +30,11 @@ func main() {
 	srv := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(rw, "go %d\n", w.ID())
 	})}
-	go srv.Serve(ln)
 	if w != nil {
 		go answer(ctx, w)
 	}
-
-	<-w.Done() // the primary asks us to disconnect, or is gone
-	drain, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	srv.Shutdown(drain) // requests in flight finish
-	if err := w.Disconnect(drain); err != nil {
+	// Until the primary asks us to disconnect, or is gone. Requests in flight finish.
+	if err := w.Serve(ctx, srv, ln); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log"
 	"net/http"
-	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
@@ -63,13 +62,7 @@ func ExampleJoin() {
 	srv := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(rw, "hello from worker", w.ID())
 	})}
-	go srv.Serve(ln)
-
-	<-w.Done() // the primary asks us to disconnect, or is gone
-	drain, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	srv.Shutdown(drain) // requests in flight finish
-	if err := w.Disconnect(drain); err != nil {
+	if err := w.Serve(ctx, srv, ln); err != nil { // until the primary asks us to disconnect, or is gone; then it drains
 		log.Fatal(err)
 	}
 }

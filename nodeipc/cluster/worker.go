@@ -143,6 +143,8 @@ func (w *Worker) Done() <-chan struct{} {
 // Disconnect leaves the cluster in order: it closes the listeners, tells the primary that the exit to come is meant
 // (exitedAfterDisconnect, unless the primary began it), and disconnects the channel. Connections are the caller's: end
 // them before, as http.Server.Shutdown does. If the primary is gone it returns nil. If ctx ends the channel is open still.
+// With os.Exit(0) after it this is cluster.worker.kill() of Node; a process that just exits has an exitedAfterDisconnect
+// of false.
 func (w *Worker) Disconnect(ctx context.Context) error {
 	if w == nil {
 		return nil
