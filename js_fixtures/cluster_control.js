@@ -24,8 +24,9 @@
 //   {"do":"disconnect"}          cluster.worker.disconnect()
 //   {"echo":x}                   [x]
 //
-// and an HTTP request, or a datagram, with "<kind> <worker id> <name>\n". The Go worker in nodeipc/cluster's tests does the same.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26 and Bun 1.4; on Deno 2.9 as far as it needs no Go worker.
+// and an HTTP request, or a datagram, with "<kind> <worker id> <name>\n". The Go worker in nodeipc/cluster's tests does
+// the same.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const cluster = require('cluster');

@@ -4,10 +4,11 @@
 //   node forkgo_primary.js SCENARIO BINARY
 //
 // Prints one JSON line. BINARY is any program; a shell script will do, as nothing here needs it to speak the protocol.
-// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26 and Bun 1.4; on Deno 2.9 as far as it needs no Go worker.
+// Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26, Bun 1.4 and Deno 2.9.
 'use strict';
 
 const cluster = require('cluster');
+const { ChildProcess } = require('child_process');
 const { forkGo } = require('../lib');
 
 const scenario = process.argv[2];
@@ -26,6 +27,12 @@ function attempt(f) {
   }
 }
 
+const { spawn } = ChildProcess.prototype;
+
+function isRestored() {
+  return ChildProcess.prototype.spawn === spawn;
+}
+
 function print(result) {
   process.stdout.write(JSON.stringify(result) + '\n');
 }
@@ -34,9 +41,8 @@ const scenarios = {
   // What the binary was started with, as it printed it itself.
   started() {
     cluster.setupMaster({ silent: true, args: ['one', 'two words'], execArgv: ['--no-warnings'] });
-    const execPath = process.execPath;
     const worker = forkGo(cluster, binary, { FORKGO_TEST: 'a b' });
-    const restored = process.execPath === execPath;
+    const restored = isRestored();
     let stdout = '';
     worker.process.stdout.setEncoding('utf8').on('data', (s) => { stdout += s; });
     worker.process.on('close', (code, signal) => {
@@ -66,32 +72,35 @@ const scenarios = {
     });
   },
 
-  // What forkGo does, without its checks: does this runtime start what process.execPath says?
-  swapped() {
-    cluster.setupMaster({ silent: true });
-    const execPath = process.execPath;
-    process.execPath = binary;
-    const worker = cluster.fork();
-    process.execPath = execPath;
-    let stdout = '';
-    worker.process.stdout.setEncoding('utf8').on('data', (s) => { stdout += s; });
-    worker.on('message', () => worker.process.kill('SIGKILL')); // it is this script
-    worker.process.on('close', () => print({ stdout }));
+  // Options of one worker precede the settings of the cluster, also when they are empty.
+  options() {
+    cluster.setupMaster({ silent: true, args: ['settings'], execArgv: ['--no-warnings'] });
+    const own = { args: ['one', '', '--three'], env: { FORKGO_TEST: 'a b' } };
+    const given = [own, { args: [] }, { env: { FORKGO_TEST: 'only' } }, {}, { args: 'a variable' }];
+    const workers = given.map((options) => forkGo(cluster, binary, options));
+    const stdout = workers.map(() => '');
+    let closed = 0;
+    workers.forEach((worker, i) => {
+      worker.process.stdout.setEncoding('utf8').on('data', (s) => { stdout[i] += s; });
+      worker.process.on('close', () => {
+        if (++closed === workers.length) {
+          print({ stdout, spawnargs: workers[3].process.spawnargs });
+        }
+      });
+    });
   },
 
-  // Whatever is wrong with the binary: an error now, the property restored, no worker.
+  // Whatever is wrong with the binary: an error now, nothing changed, no worker.
   refused() {
-    const execPath = process.execPath;
     const error = attempt(() => forkGo(cluster, binary));
-    print({ error, restored: process.execPath === execPath, workers: Object.keys(cluster.workers).length });
+    print({ error, restored: isRestored(), workers: Object.keys(cluster.workers).length });
   },
 
   // cluster.fork() itself throws.
   throwing() {
-    const execPath = process.execPath;
     cluster.setupMaster({ cwd: 42 });
     const error = attempt(() => forkGo(cluster, binary));
-    print({ error, restored: process.execPath === execPath });
+    print({ error, restored: isRestored() });
   },
 
   arguments() {
@@ -99,6 +108,10 @@ const scenarios = {
       noCluster: attempt(() => forkGo(binary)),
       noPath: attempt(() => forkGo(cluster)),
       emptyPath: attempt(() => forkGo(cluster, '')),
+      mixed: attempt(() => forkGo(cluster, binary, { args: ['one'], PORT: 8000 })),
+      wrongArgs: attempt(() => forkGo(cluster, binary, { args: 'one', env: {} })),
+      nullByte: attempt(() => forkGo(cluster, binary, { args: ['a\0b'] })),
+      wrongEnv: attempt(() => forkGo(cluster, binary, { args: [], env: 'PORT=8000' })),
       workers: Object.keys(cluster.workers).length,
     });
   },

@@ -8,11 +8,22 @@ export interface WorkerEnv {
   readonly [name: string]: string | number | boolean | undefined;
 }
 
-/** What forkGo throws when the binary cannot be started. */
+/** What one Go worker gets. */
+export interface ForkOptions {
+  /** The arguments of the Go program; without them it gets those of the cluster's settings. */
+  readonly args?: readonly string[];
+  /** Variables added to those of the primary. */
+  readonly env?: WorkerEnv;
+}
+
+/** What is thrown when a binary cannot be started, or is not there. */
 export interface BinaryError extends Error {
-  /** `ENOENT`: no such file; `EACCES`: a directory, or not executable; or what else the system said of the path. */
+  /**
+   * `ENOENT`: no such file; `EACCES`: a directory, or not executable; or what else the system said of the path.
+   * Of findBinary also `MODULE_NOT_FOUND`, `ENOTSUP`: the package has no binary for this platform, and `ERR_VERSION`.
+   */
   code: string;
-  /** The absolute path that was tried. */
+  /** The absolute path that was tried, or the name of the package. */
   path: string;
 }
 
@@ -27,16 +38,36 @@ export interface BinaryError extends Error {
  * forkGo(cluster, './bin/worker');   // a Go worker, on the same port
  * ```
  *
- * It calls `cluster.fork(env)` once, with `process.execPath` set to the binary for that call only: forks before and
- * after start Node as usual. The cluster's settings (`args`, `cwd`, `stdio`, `serialization`, ...) apply to the Go
- * worker too. Its arguments are those of a Node worker: `execArgv`, the script's path, `args`.
+ * It calls `cluster.fork(env)` once, and that starts the binary instead of Node: forks before and after start Node as
+ * usual. The cluster's settings (`args`, `cwd`, `stdio`, `serialization`, ...) apply to the Go worker too, but not
+ * `execArgv` and the script: the Go program sees its own arguments and nothing else.
  *
  * @param cluster The module itself, `require('cluster')`, in the primary.
  * @param pathToBinary The Go program, which calls `cluster.Join`; a relative path is resolved against `process.cwd()`.
- * @param env Variables added to those of the primary.
+ * @param options Arguments and variables of this worker, `{ args: ['-v'], env: { PORT: 8000 } }`; or in its place the
+ *   variables alone, `{ PORT: 8000 }`. It is taken for options if `args` is an array or `env` an object.
  * @returns The worker that `cluster.fork` returned; its events and methods are those of any worker.
  * @throws {BinaryError} At once, before anything is forked, when there is no such file or it cannot be executed.
- * @throws {Error} In a worker, and in Deno, whose cluster starts nothing but Deno.
- * @throws {TypeError} When the first argument is not a cluster module or the second not a path.
+ * @throws {Error} In a worker.
+ * @throws {TypeError} When an argument is not what it should be.
  */
+export function forkGo<W>(cluster: ClusterLike<W>, pathToBinary: string, options: ForkOptions): W;
 export function forkGo<W>(cluster: ClusterLike<W>, pathToBinary: string, env?: WorkerEnv): W;
+
+export interface FindOptions {
+  /** The folder from which the package is looked for; without it `process.cwd()`, then the folder of this package. */
+  readonly from?: string;
+}
+
+/**
+ * Finds the Go binary of an npm package that has one for each platform in a package of its own, among its
+ * `optionalDependencies`: for `@acme/worker` the file `bin/worker` of `@acme/worker-linux-x64`, of the exact version.
+ * The command `nodeipc-pack-binaries` of this package makes such packages.
+ *
+ * Where the variable that is named after the package is set, `ACME_WORKER_BINARY` here, it is the path of the binary,
+ * and nothing else is tried.
+ *
+ * @throws {BinaryError} When the package or its binary is not there, or the variable does not name one.
+ * @throws {TypeError} When an argument is not what it should be.
+ */
+export function findBinary(packageName: string, options?: FindOptions): string;

@@ -37,13 +37,24 @@ async function primary(scenario, binary, options) {
   return JSON.parse(stdout);
 }
 
-test('starts the binary with the arguments and the environment of a worker', async () => {
+test('starts the binary with the arguments of a worker, without those of Node, and its environment', async () => {
   const r = await primary('started', script, { env: { ...process.env, FORKGO_OUTER: 'outer' } });
   assert.deepStrictEqual(r.stdout.split('\n'), [
-    'arg --no-warnings', `arg ${r.script}`, 'arg one', 'arg two words',
+    'arg one', 'arg two words',
     'FORKGO_TEST=a b', 'FORKGO_OUTER=outer', 'NODE_UNIQUE_ID=1', 'NODE_CHANNEL_FD=3', '',
   ]);
   assert.deepStrictEqual([r.code, r.signal, r.id, r.isWorker, r.restored], [0, null, 1, true, true]);
+});
+
+test('options are the arguments and the environment of one worker', async () => {
+  const r = await primary('options', script);
+  const started = (args, value = '') => [...args.map((arg) => `arg ${arg}`), `FORKGO_TEST=${value}`].join('\n');
+  const shown = r.stdout.map((s) => s.slice(0, s.indexOf('\nFORKGO_OUTER')));
+  assert.deepStrictEqual(shown, [
+    started(['one', '', '--three'], 'a b'), started([]), started(['settings'], 'only'), started(['settings']),
+    started(['settings']),
+  ]);
+  assert.deepStrictEqual(r.spawnargs, [script, 'settings']);
 });
 
 test('a relative path is resolved against the working directory', async () => {
@@ -58,7 +69,7 @@ test('forks before and after start Node', async () => {
   assert.strictEqual(r.spawnfile, script);
 });
 
-test('restores process.execPath when cluster.fork() throws', async () => {
+test('changes nothing for later forks when cluster.fork() throws', async () => {
   const r = await primary('throwing', script);
   assert.strictEqual(r.error.code, 'ERR_INVALID_ARG_TYPE');
   assert.strictEqual(r.restored, true);
@@ -86,8 +97,13 @@ test('refuses wrong arguments', async () => {
   assert.match(r.noCluster.message, /first argument must be Node's cluster module/);
   assert.match(r.noPath.message, /second argument must be the path of a Go binary/);
   assert.match(r.emptyPath.message, /non-empty/);
-  assert.deepStrictEqual([r.noCluster.name, r.noPath.name, r.emptyPath.name], ['TypeError', 'TypeError', 'TypeError']);
-  assert.strictEqual(r.workers, 0);
+  assert.match(r.mixed.message, /PORT is not an option; variables belong into env/);
+  assert.match(r.wrongArgs.message, /args must be an array of strings/);
+  assert.match(r.nullByte.message, /without null bytes/);
+  assert.match(r.wrongEnv.message, /env must be an object/);
+  const { workers, ...errors } = r;
+  assert.deepStrictEqual([...new Set(Object.values(errors).map((err) => err.name))], ['TypeError']);
+  assert.strictEqual(workers, 0);
 });
 
 test('refuses to fork in a worker', async () => {

@@ -109,7 +109,7 @@ test('a worker of forkGo', async () => {
   fs.writeFileSync(worker, '#!/bin/sh\necho "$NODE_UNIQUE_ID $NODE_CHANNEL_FD"\n', { mode: 0o755 });
   const script = path.join(fixtures, 'forkgo_primary.js');
   const { result, taps } = await run(['started', worker], { script });
-  assert.deepStrictEqual(taps, [['--', worker, '--no-warnings', script, 'one', 'two words']]);
+  assert.deepStrictEqual(taps, [['--', worker, 'one', 'two words']]);
   assert.deepStrictEqual([result.stdout, result.restored, result.spawnfile], ['1 3\n', true, worker]);
 });
 

@@ -23,6 +23,6 @@
 // Worker.Serve does: Shutdown alone closes connections that the primary has just handed over. When the primary is gone
 // http.Server.Serve ends with net.ErrClosed.
 //
-// A Node primary starts a Go program when process.execPath names it around cluster.fork(); the function forkGo of the
-// npm package @nodeipc/go does that.
+// cluster.fork() starts nothing but Node; the function forkGo of the npm package @nodeipc/go, and its preload, start a Go
+// program in its place.
 package cluster

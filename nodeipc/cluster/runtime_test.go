@@ -22,15 +22,10 @@ const (
 	advanced   = "Go worker in a cluster, `serialization: 'advanced'`"
 
 	bunDialect = "Messages of Bun's cluster begin with byte 02, a form that is not supported yet."
-	denoStarts = "Deno's cluster starts Deno, whatever `process.execPath` says."
 )
 
 // What a runtime cannot do, whatever we do.
 var runtimeLimits = []testkit.Limit{
-	{Kind: "Deno", Feature: forkGo, Case: "swapped", Reason: denoStarts},
-	{Kind: "Deno", Feature: roundRobin, Reason: denoStarts},
-	{Kind: "Deno", Feature: schedNone, Reason: denoStarts},
-	{Kind: "Deno", Feature: advanced, Reason: denoStarts},
 	{Kind: "Bun", Feature: roundRobin, Reason: bunDialect},
 	{Kind: "Bun", Feature: schedNone, Reason: bunDialect},
 	{Kind: "Bun", Feature: advanced, Reason: bunDialect},
@@ -40,18 +35,13 @@ var runtimeLimits = []testkit.Limit{
 func TestRuntime(t *testing.T) {
 	testkit.Features(t, runtimeLimits,
 		testkit.Feature{Name: forkGo, Cases: []testkit.Case{
-			{Name: "swapped", Run: func(t testing.TB) {
-				var r struct{ Stdout string }
-				forkGoPrimary(t, "swapped", &r)
-				require.Contains(t, r.Stdout, "id 1 channel 3\n")
-			}},
 			{Name: "started", Run: func(t testing.TB) {
 				var r struct {
 					Stdout string
 					Code   int
 				}
 				forkGoPrimary(t, "started", &r)
-				require.Equal(t, "args --no-warnings "+testkit.Fixture("forkgo_primary.js")+" one two words\nid 1 channel 3\n", r.Stdout)
+				require.Equal(t, "args one two words\nid 1 channel 3\n", r.Stdout)
 				require.Zero(t, r.Code)
 			}},
 			{Name: "between others", Run: func(t testing.TB) {
