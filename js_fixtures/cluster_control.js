@@ -32,12 +32,10 @@
 const cluster = require('cluster');
 const dgram = require('dgram');
 const http = require('http');
+const net = require('net');
 const readline = require('readline');
 const tls = require('tls');
 const { forkGo } = require('../lib');
-
-if (cluster.isMaster) primary(process.argv[2]);
-else worker();
 
 function primary(binary) {
   const workers = {}; // cluster.workers forgets those that disconnect
@@ -104,6 +102,14 @@ function primary(binary) {
     });
 }
 
+// Bun's http servers do not ask the primary, and share their port by SO_REUSEPORT; its net servers do.
+const createServer = !process.versions.bun ? http.createServer : (handle) => net.createServer((socket) => {
+  socket.on('error', () => {}).once('data', (head) => handle({ url: String(head).split(' ')[1] }, {
+    setHeader() {},
+    end: (body) => socket.end(`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`),
+  }));
+});
+
 function worker() {
   const servers = {};
   let held = [];
@@ -129,7 +135,7 @@ function worker() {
       if (network === 'tcp6') where.ipv6Only = true;
       if (network === 'unix') where = { path: host };
       if (network === 'fd') where = { fd: Number(host) };
-      const server = servers[name] = network.startsWith('tls') ? tls.createServer({}) : http.createServer(serve(name));
+      const server = servers[name] = network.startsWith('tls') ? tls.createServer({}) : createServer(serve(name));
       if (limit) server.maxConnections = limit;
       server.on('error', failed).listen(where, () => {
         const answer = { address: text(server.address()) };
@@ -149,3 +155,6 @@ function worker() {
     else commands[m.do](m, (answer) => process.send(Object.assign({ re: m.re }, answer)));
   });
 }
+
+if (cluster.isMaster) primary(process.argv[2]);
+else worker();

@@ -138,6 +138,9 @@ func recycle(buf *[]byte) {
 func (c *Channel) encode(dst []byte, v any) ([]byte, error) {
 	v, posted := unmark(v)
 	from := len(dst)
+	if posted && c.opts.Bun && c.codec.serialization() == JSON {
+		dst = append(dst, bunMark)
+	}
 	dst, cmd, err := c.codec.encode(dst, v)
 	return dst, checkSent(v, posted, len(dst)-from, cmd, err)
 }

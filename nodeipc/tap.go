@@ -51,6 +51,9 @@ func (c *Channel) tap(dir Direction, data []byte, cmd string, typ HandleType) {
 func (c *Channel) tapSent(frame []byte) {
 	if c.opts.Tap != nil {
 		data := c.codec.payload(frame)
+		if c.opts.Bun {
+			data = bytes.TrimPrefix(data, []byte{bunMark})
+		}
 		s, _ := c.codec.scan(data)
 		c.tap(Sent, data, s.cmd, "")
 	}

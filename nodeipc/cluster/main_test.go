@@ -121,7 +121,7 @@ type answer struct {
 }
 
 func agentMain() error {
-	w, err := cluster.Join(&nodeipc.Options{Logger: stderrLog})
+	w, err := cluster.Join(&nodeipc.Options{Logger: stderrLog, Bun: os.Getenv("BUN") != ""})
 	if err != nil {
 		return err
 	}

@@ -83,6 +83,9 @@ func startPrimaryWith(t testing.TB, files []*os.File, env ...string) *primary {
 	require.NoError(t, err)
 	p := &primary{t: t, cmd: testkit.Peer(t).Command("cluster_control.js", bin), wake: make(chan struct{})}
 	// The race detector would wait a second at the end of each worker.
+	if testkit.Peer(t).Kind == "Bun" {
+		env = append(env, "BUN=1")
+	}
 	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0", "NODE_CLUSTER_SCHED_POLICY=rr"), env...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.ExtraFiles = files

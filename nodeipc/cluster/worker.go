@@ -25,6 +25,7 @@ var ErrNotWorker = errors.New("cluster: not a worker: NODE_UNIQUE_ID or the chan
 type Worker struct {
 	id   int
 	log  *slog.Logger
+	bun  bool // the primary says no cmd
 	done chan struct{}
 
 	mu      sync.Mutex // never held while the channel is called, but by Join
@@ -71,6 +72,7 @@ func Join(opts *nodeipc.Options) (*Worker, error) {
 	w := &Worker{
 		id:      id,
 		log:     o.Logger,
+		bun:     o.Bun,
 		done:    make(chan struct{}),
 		next:    o.Internal,
 		refused: -1,
@@ -177,7 +179,7 @@ func (w *Worker) Disconnect(ctx context.Context) error {
 // internal handles the primary's messages; it is the channel's Options.Internal.
 func (w *Worker) internal(m *nodeipc.Message) {
 	var o order
-	if err := m.Decode(&o); err != nil || o.Cmd != cmdCluster {
+	if err := m.Decode(&o); err != nil || o.Cmd != cmdCluster && !(w.bun && o.Cmd == "") {
 		w.mu.Lock()
 		next := w.next
 		w.mu.Unlock()
