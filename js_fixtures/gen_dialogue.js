@@ -19,6 +19,7 @@
 const assert = require('assert');
 const childProcess = require('child_process');
 const cluster = require('cluster');
+const dgram = require('dgram');
 const fs = require('fs');
 const http = require('http');
 const net = require('net');
@@ -106,6 +107,62 @@ const scenarios = {
       }).listen(ctx.port, '127.0.0.1'));
     },
   },
+  'rr-reopen-zero': {
+    about: 'listen(0, "127.0.0.1"), close, listen(0) again: index 0 again; the worker leaves',
+    primary: afterListening(2),
+    worker() {
+      greeter().listen(0, '127.0.0.1', function () {
+        setImmediate(() => this.close(() => net.createServer().listen(0, '127.0.0.1')));
+      });
+    },
+  },
+  'rr-third-listener': {
+    about: 'listen(0, "127.0.0.1") twice, close the first, listen(0) again: index 2; the worker leaves',
+    primary: afterListening(3),
+    worker() {
+      const first = greeter().listen(0, '127.0.0.1', () => net.createServer().listen(0, '127.0.0.1', () => {
+        setImmediate(() => first.close(() => net.createServer().listen(0, '127.0.0.1')));
+      }));
+    },
+  },
+  'rr-backlog': {
+    about: 'listen({ port: 0, host: "127.0.0.1", backlog: 10 }); the worker leaves',
+    primary: afterListening(1),
+    worker: () => greeter().listen({ port: 0, host: '127.0.0.1', backlog: 10 }),
+  },
+  'rr-ipv6-only': {
+    about: 'listen({ port: 0, host: "::", ipv6Only: true }): flags 1; the worker leaves',
+    primary: afterListening(1),
+    worker: () => greeter().listen({ port: 0, host: '::', ipv6Only: true }),
+  },
+  'rr-unix-nowhere': {
+    about: 'listen(path) in a folder that does not exist: errno -13; the worker says what it saw and leaves',
+    primary: (worker) => worker.on('message', () => worker.send('leave')),
+    worker(ctx) {
+      greeter().on('error', (err) => process.send({ code: err.code, errno: err.errno, syscall: err.syscall }))
+        .listen(path.join(ctx.dir, 'no', 'w.sock'));
+      process.on('message', () => {});
+    },
+  },
+  'rr-udp': {
+    about: 'a socket of dgram, bind({ port: 0, address: "127.0.0.1" }), one datagram; the worker leaves',
+    primary: (worker) => worker.on('listening', (a) => {
+      const socket = dgram.createSocket('udp4').on('message', () => { socket.close(); worker.send('leave'); });
+      socket.send('who', a.port, '127.0.0.1');
+    }),
+    worker() {
+      const socket = dgram.createSocket('udp4').on('message', (m, from) => socket.send('hi', from.port, from.address));
+      socket.bind({ port: 0, address: '127.0.0.1' });
+    },
+  },
+  'rr-udp-reopen': {
+    about: 'a socket of dgram, bind, close, bind another: index 0 again; the worker leaves',
+    primary: afterListening(2),
+    worker() {
+      const bind = () => dgram.createSocket('udp4').bind({ port: 0, address: '127.0.0.1' });
+      bind().on('listening', function () { setImmediate(() => this.close(bind)); });
+    },
+  },
   'rr-messages': {
     about: 'messages of the user beside those of the cluster',
     primary(worker) {
@@ -168,6 +225,27 @@ const scenarios = {
     policy: 'none',
     primary: (worker) => serveOnce(worker, (a) => ({ host: '127.0.0.1', port: a.port })),
     worker: () => greeter().listen(0, '127.0.0.1'),
+  },
+  'none-two-listeners': {
+    about: 'SCHED_NONE: listen(0, "127.0.0.1") twice; the worker leaves',
+    policy: 'none',
+    primary: afterListening(2),
+    worker() {
+      greeter().listen(0, '127.0.0.1', () => net.createServer().listen(0, '127.0.0.1'));
+    },
+  },
+  'none-in-use': {
+    about: 'SCHED_NONE: listen on a port that somebody else has: a socket that is not bound; the worker says what it saw and leaves',
+    policy: 'none',
+    primary(worker, ctx) {
+      ctx.blocker = net.createServer().listen(ctx.port, '127.0.0.1', () => worker.send('go'));
+      worker.on('message', () => { ctx.blocker.close(); worker.send('leave'); });
+    },
+    worker(ctx) {
+      process.once('message', () => greeter().on('error', (err) => {
+        process.send({ code: err.code, errno: err.errno, syscall: err.syscall });
+      }).listen(ctx.port, '127.0.0.1'));
+    },
   },
   'none-unix': {
     about: 'SCHED_NONE: listen(path), one connection, the worker leaves',
@@ -272,6 +350,14 @@ const scenarios = {
 // serveOnce makes one connection once the worker listens, and lets the worker leave when it has been served.
 function serveOnce(worker, where) {
   worker.on('listening', (address) => read(where(address), () => worker.send('leave')));
+}
+
+// afterListening lets the worker leave when it has listened so often.
+function afterListening(times) {
+  return (worker) => {
+    let n = 0;
+    worker.on('listening', () => { if (++n === times) worker.send('leave'); });
+  };
 }
 
 function read(where, done) {

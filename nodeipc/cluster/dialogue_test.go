@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
@@ -36,14 +38,8 @@ var replays = map[string]replay{
 	"none-tcp-host":        serveAndLeave("127.0.0.1:0"),
 	"rr-unix":              serveAndLeave("DIR/w.sock"),
 	"none-unix":            serveAndLeave("DIR/w.sock"),
-	"rr-two-listeners": func(w *cluster.Worker, port map[string]string) error {
-		for range 2 {
-			if _, err := w.Listen(context.Background(), "tcp", "127.0.0.1:0"); err != nil {
-				return err
-			}
-		}
-		return leave(w)
-	},
+	"rr-two-listeners":     twoListeners,
+	"none-two-listeners":   twoListeners,
 	"rr-reopen": func(w *cluster.Worker, port map[string]string) error {
 		ln, err := w.Listen(context.Background(), "tcp", "127.0.0.1:"+port["P1"])
 		if err != nil {
@@ -54,6 +50,65 @@ var replays = map[string]replay{
 		}
 		if _, err := w.Listen(context.Background(), "tcp", "127.0.0.1:"+port["P1"]); err != nil {
 			return err
+		}
+		return leave(w)
+	},
+	"rr-reopen-zero": func(w *cluster.Worker, port map[string]string) error {
+		for i := range 2 {
+			ln, err := w.Listen(context.Background(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				ln.Close()
+			}
+		}
+		return leave(w)
+	},
+	"rr-third-listener": func(w *cluster.Worker, port map[string]string) error {
+		var first net.Listener
+		for i := range 3 {
+			ln, err := w.Listen(context.Background(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			switch i {
+			case 0:
+				first = ln
+			case 1:
+				first.Close()
+			}
+		}
+		return leave(w)
+	},
+	"rr-backlog": func(w *cluster.Worker, port map[string]string) error {
+		lc := &cluster.ListenConfig{Worker: w, Backlog: 10}
+		if _, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
+		return leave(w)
+	},
+	"rr-ipv6-only": func(w *cluster.Worker, port map[string]string) error {
+		if _, err := w.Listen(context.Background(), "tcp6", "[::]:0"); err != nil {
+			return err
+		}
+		return leave(w)
+	},
+	"rr-udp": func(w *cluster.Worker, port map[string]string) error {
+		if _, err := w.ListenPacket(context.Background(), "udp4", "127.0.0.1:0"); err != nil {
+			return err
+		}
+		return leave(w)
+	},
+	"rr-udp-reopen": func(w *cluster.Worker, port map[string]string) error {
+		for i := range 2 {
+			conn, err := w.ListenPacket(context.Background(), "udp4", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				conn.Close()
+			}
 		}
 		return leave(w)
 	},
@@ -79,23 +134,13 @@ var replays = map[string]replay{
 		return leave(w)
 	},
 	"rr-in-use": func(w *cluster.Worker, port map[string]string) error {
-		if err := expect(w, `"go"`); err != nil {
-			return err
-		}
-		_, err := w.Listen(context.Background(), "tcp", "127.0.0.1:"+port["P1"])
-		var call *os.SyscallError
-		if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &call) {
-			return fmt.Errorf("Listen returned %v", err)
-		}
-		seen := struct {
-			Code    string `json:"code"`
-			Errno   int    `json:"errno"`
-			Syscall string `json:"syscall"`
-		}{"EADDRINUSE", -int(syscall.EADDRINUSE), call.Syscall}
-		if err := w.Channel().Send(context.Background(), seen); err != nil {
-			return err
-		}
-		return leave(w)
+		return failToListen(w, `"go"`, "tcp", "127.0.0.1:"+port["P1"], syscall.EADDRINUSE, "EADDRINUSE")
+	},
+	"none-in-use": func(w *cluster.Worker, port map[string]string) error {
+		return failToListen(w, `"go"`, "tcp", "127.0.0.1:"+port["P1"], syscall.EADDRINUSE, "EADDRINUSE")
+	},
+	"rr-unix-nowhere": func(w *cluster.Worker, port map[string]string) error {
+		return failToListen(w, "", "unix", port["DIR"]+"/no/w.sock", syscall.EACCES, "EACCES")
 	},
 	"worker-disconnect": func(w *cluster.Worker, port map[string]string) error {
 		if err := greet(w, "127.0.0.1:0"); err != nil {
@@ -143,6 +188,69 @@ var replays = map[string]replay{
 	},
 }
 
+func twoListeners(w *cluster.Worker, port map[string]string) error {
+	for range 2 {
+		if _, err := w.Listen(context.Background(), "tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
+	}
+	return leave(w)
+}
+
+// failToListen waits for that message, if there is one, and says what Listen returned.
+func failToListen(w *cluster.Worker, after, network, address string, errno syscall.Errno, code string) error {
+	if after != "" {
+		if err := expect(w, after); err != nil {
+			return err
+		}
+	}
+	_, err := w.Listen(context.Background(), network, address)
+	var call *os.SyscallError
+	if !errors.Is(err, errno) || !errors.As(err, &call) {
+		return fmt.Errorf("Listen returned %v", err)
+	}
+	seen := struct {
+		Code    string `json:"code"`
+		Errno   int    `json:"errno"`
+		Syscall string `json:"syscall"`
+	}{code, -int(errno), call.Syscall}
+	if err := w.Channel().Send(context.Background(), seen); err != nil {
+		return err
+	}
+	return leave(w)
+}
+
+// sharedSockets are the sockets that the primary hands out, in order; their ports are P1 and P2.
+var sharedSockets = map[string]func(t testing.TB, dir string) []syscall.Conn{
+	"none-tcp-host":      func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{boundSocket(t)} },
+	"none-two-listeners": func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{boundSocket(t), boundSocket(t)} },
+	"none-in-use":        func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{unboundSocket(t)} },
+	"none-unix": func(t testing.TB, dir string) []syscall.Conn {
+		return []syscall.Conn{boundUnixSocket(t, filepath.Join(dir, "w.sock"))}
+	},
+	"rr-udp": func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{boundPacketSocket(t)} },
+	"rr-udp-reopen": func(t testing.TB, _ string) []syscall.Conn {
+		return []syscall.Conn{boundPacketSocket(t), boundPacketSocket(t)}
+	},
+}
+
+func unboundSocket(t testing.TB) syscall.Conn {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	f := os.NewFile(uintptr(fd), "not bound")
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func boundPacketSocket(t testing.TB) syscall.Conn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // Dialogues of the cluster that our worker cannot have.
 var noReplays = map[string]string{
 	"primary-kill": "the end is a signal",
@@ -152,6 +260,19 @@ var noReplays = map[string]string{
 // differences are the places where our worker says something else on purpose.
 var differences = []struct{ node, ours, why string }{
 	{`"backlog":0`, `"backlog":false`, "Node 20 writes 0 or false depending on the arguments of listen; both mean the default"},
+}
+
+// closedAtOnce are dialogues in which our worker gives a socket back as soon as it turns out to be of no use, by the same
+// frame as Node's, which sends it when it leaves.
+var closedAtOnce = map[string]bool{"none-in-use": true}
+
+// inOurOrder moves the frame close to where ours sends it: behind NODE_HANDLE_ACK.
+func inOurOrder(lines []string) []string {
+	from := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, `"act":"close"`) })
+	closing := lines[from]
+	lines = slices.Delete(lines, from, from+1)
+	to := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, `NODE_HANDLE_ACK`) })
+	return slices.Insert(lines, to+1, closing)
 }
 
 // greet listens and serves connections as the recorded workers do.
@@ -247,19 +368,24 @@ func TestDialogues(t *testing.T) {
 			require.NotNil(t, run, "no replay of this dialogue, and no word on why not")
 			testkit.CheckLeaks(t)
 			w, p := start(t, nil)
-			var handle syscall.Conn // for the next frame with one
-			port := map[string]string{"P1": "41001", "P2": "41002", "DIR": t.TempDir()}
-			shared := strings.HasPrefix(name, "none-")
-			switch {
-			case shared && strings.HasSuffix(name, "-unix"):
-				handle = boundUnixSocket(t, filepath.Join(port["DIR"], "w.sock"))
-			case shared:
-				handle = boundSocket(t)
-				port["P1"] = portOf(t, handle)
+			port := map[string]string{"P1": "41001", "P2": "41002", "P3": "41003", "DIR": t.TempDir()}
+			var handles []syscall.Conn // for the next frames with one
+			if sockets := sharedSockets[name]; sockets != nil {
+				handles = sockets(t, port["DIR"])
+				for i, h := range handles {
+					if p := portOf(t, h); p != "" {
+						port[fmt.Sprint("P", i+1)] = p
+					}
+				}
+			}
+			shared := len(handles) > 0
+			lines := dialogue(t, dialogueFile(name, 20))
+			if closedAtOnce[name] {
+				lines = inOurOrder(lines)
 			}
 			result := make(chan error, 1)
 			go func() { result <- run(w, port) }()
-			for i, line := range dialogue(t, dialogueFile(name, 20)) {
+			for i, line := range lines {
 				who, text, _ := strings.Cut(line, " ")
 				text = strings.ReplaceAll(text, `"errno":-98`, fmt.Sprintf(`"errno":%d`, -int(syscall.EADDRINUSE))) // Linux's
 				for name, number := range port {
@@ -269,7 +395,8 @@ func TestDialogues(t *testing.T) {
 				case who == "P":
 					p.send("%s", text)
 				case who == "P+" && shared:
-					p.sendFD(text, handle)
+					p.sendFD(text, handles[0])
+					handles = handles[1:]
 				case who == "P+":
 					_, server := p.connection()
 					p.sendFD(text, server)
@@ -296,7 +423,7 @@ func TestDialogues(t *testing.T) {
 	}
 }
 
-// portOf returns the port that a socket is bound to.
+// portOf returns the port that a socket is bound to, or "".
 func portOf(t testing.TB, v syscall.Conn) (port string) {
 	t.Helper()
 	rc, err := v.SyscallConn()
@@ -304,7 +431,9 @@ func portOf(t testing.TB, v syscall.Conn) (port string) {
 	require.NoError(t, rc.Control(func(fd uintptr) {
 		name, err := syscall.Getsockname(int(fd))
 		require.NoError(t, err)
-		port = fmt.Sprint(name.(*syscall.SockaddrInet4).Port)
+		if name, ok := name.(*syscall.SockaddrInet4); ok && name.Port != 0 {
+			port = fmt.Sprint(name.Port)
+		}
 	}))
 	return port
 }
@@ -316,7 +445,12 @@ func TestWorkersOfOtherVersions(t *testing.T) {
 		12: {
 			"queryServer: no backlog",
 			"listening: no backlog",
+			// From 0 once any listener of the address is closed: with a fourth this worker would be the end of its primary.
+			"queryServer: index 0",
+			"listening: index 0",
+			"close: another key, as the primary made it",
 			`the user's message {"code":"EADDRINUSE","errno":-98,"syscall":"bind"}: errno "EADDRINUSE"`,
+			`the user's message {"code":"EACCES","errno":-13,"syscall":"bind"}: errno "EACCES"`,
 			"primary-kill: the primary sends disconnect before the signal",
 		},
 		26: {
@@ -369,7 +503,7 @@ func compareFrames(t testing.TB, ours, theirs string) (all []string) {
 	}
 	// Ports have names there, which are no JSON.
 	members := func(text string) (names []string, values map[string]string) {
-		d := json.NewDecoder(strings.NewReader(strings.NewReplacer(":P1,", `:"P1",`, ":P2,", `:"P2",`).Replace(text)))
+		d := json.NewDecoder(strings.NewReader(strings.NewReplacer(":P1,", `:"P1",`, ":P2,", `:"P2",`, ":P3,", `:"P3",`).Replace(text)))
 		_, err := d.Token()
 		require.NoError(t, err, text)
 		values = map[string]string{}
