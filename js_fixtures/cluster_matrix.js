@@ -3,17 +3,19 @@
 //
 //   NODE_CLUSTER_SCHED_POLICY=rr node cluster_matrix.js GO_WORKER [json|advanced]
 //
-// Prints one line of JSON: {"node":{"<scenario>":{"worker":[...],"neighbour":[...],"served":"..."}},"go":{...},
-// "scenarios":["<scenario>",...]}, where node and go are what the worker is, and served is how both served connections
-// that came one after the other, "in turns" or by whom, where that is up to the primary. An event is a text, that of the
-// cluster:
+// Prints one line of JSON:
+//
+//   {"node":{"<scenario>":{"worker":[...],"neighbour":[...],"served":"..."}},"go":{...},"scenarios":["<scenario>",...]}
+//
+// where node and go are what the worker is, and served is how both served connections that came one after the other,
+// "in turns" or by whom, where that is up to the primary. An event is a text, that of the cluster:
 //
 //   fork   online   listening {"addressType":4,...}   message {...}
 //   disconnect exitedAfterDisconnect=true   exit code=0 signal=null exitedAfterDisconnect=true
 //
-// with ports as P1, P2, ... and the folder of unix sockets as DIR, in the order seen, except that a disconnect is always
-// before its exit, of which Node does not promise the order. Events that the Worker object emits in another way than
-// the cluster are shown in addition. With {"error":"..."} instead the exit code is 1.
+// with ports as P1, P2, ... and the folder of unix sockets as DIR, in the order seen, except that disconnect is put
+// before exit, of which Node does not promise the order. Events that the Worker object emits in another way than the
+// cluster are shown in addition. With {"error":"..."} instead the exit code is 1.
 //
 // The worker obeys {"do":...}: see worker() below and matrix_test.go, which has the Go one.
 // Ran on Node 12, 14, 16, 18, 20, 22, 24 and 26.
@@ -33,7 +35,7 @@ const { forkGo } = require('../lib');
 const host = '127.0.0.1';
 const connections = 20; // for two workers, one after the other
 
-// A scenario gets a pair: the neighbour, which is a Node worker that is there from the first to the last, and the worker.
+// A scenario gets a pair: the neighbour, a Node worker that is there from the first to the last, and the worker.
 const scenarios = {
   // ---- addresses: one worker for all ----
   'tcp, a host and a port': async (pair) => share(pair, [{ network: 'tcp', host, port: await freePort() }]),
@@ -316,7 +318,7 @@ class Party {
       return events;
     };
     const same = order(all).filter((text) => text !== 'fork');
-    if (JSON.stringify(same) !== JSON.stringify(order(worker))) all.push(...worker.map((text) => `on the Worker: ${text}`));
+    if (JSON.stringify(same) !== JSON.stringify(order(worker))) all.push(...worker.map((text) => `Worker: ${text}`));
     return all;
   }
 }
@@ -384,6 +386,7 @@ function worker() {
     if (!holds) return socket.end(name);
     socket.resume().write(name); // ends when the client does
   };
+  const join = ({ address, port }) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
   const leaving = () => { if (holds) process.send({ re: 'leaving' }); };
   const commands = {
     listen(c, answer) {
@@ -392,7 +395,7 @@ function worker() {
       const listening = () => {
         const a = server.address();
         // Node sends `listening` after the program's callback: what the callback sends would come before.
-        setImmediate(() => answer({ address: typeof a === 'string' ? a : `${a.address.includes(':') ? `[${a.address}]` : a.address}:${a.port}` }));
+        setImmediate(() => answer({ address: typeof a === 'string' ? a : join(a) }));
       };
       server.on('error', (err) => setImmediate(() => answer({ error: err.code, syscall: err.syscall })));
       if (udp) {

@@ -2,8 +2,8 @@
 //
 //   node cluster_victim.js GO_WORKER [early]
 //
-// Forks GO_WORKER, makes a connection once it listens, and prints {"done":...} when the worker sends that. With early it
-// forks a Node worker beside it, which listens on the same address, second; makes a connection, which the first worker
+// Forks GO_WORKER, makes a connection once it listens, and prints what the worker sends, {"done":...}. With early it
+// forks a Node worker beside it, which listens on the same address after it; makes a connection, which the first worker
 // takes with it to its end; then another one; and prints {"second":"hi","first":...}, where first is what has become of
 // the first connection: "open" is open and without an answer.
 //

@@ -235,7 +235,7 @@ const scenarios = {
     },
   },
   'none-in-use': {
-    about: 'SCHED_NONE: listen on a port that somebody else has: a socket that is not bound; the worker says what it saw and leaves',
+    about: 'SCHED_NONE: listen on a port that somebody else has: a socket without an address; the worker says so, leaves',
     policy: 'none',
     primary(worker, ctx) {
       ctx.blocker = net.createServer().listen(ctx.port, '127.0.0.1', () => worker.send('go'));

@@ -27,7 +27,8 @@ import (
 // js_fixtures/gen_dialogue.js. Here the primary's part of Node 20 is read out to our worker, which must say what the
 // Node worker said, byte for byte.
 
-// A replay is a scenario of gen_dialogue.js: our worker's part of it. Ports and the folder have the names that they have there.
+// A replay is a scenario of gen_dialogue.js: our worker's part of it. Ports and the folder have the names that they have
+// there.
 type replay func(w *cluster.Worker, port map[string]string) error
 
 var replays = map[string]replay{
@@ -222,9 +223,11 @@ func failToListen(w *cluster.Worker, after, network, address string, errno sysca
 
 // sharedSockets are the sockets that the primary hands out, in order; their ports are P1 and P2.
 var sharedSockets = map[string]func(t testing.TB, dir string) []syscall.Conn{
-	"none-tcp-host":      func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{boundSocket(t)} },
-	"none-two-listeners": func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{boundSocket(t), boundSocket(t)} },
-	"none-in-use":        func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{unboundSocket(t)} },
+	"none-tcp-host": func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{boundSocket(t)} },
+	"none-two-listeners": func(t testing.TB, _ string) []syscall.Conn {
+		return []syscall.Conn{boundSocket(t), boundSocket(t)}
+	},
+	"none-in-use": func(t testing.TB, _ string) []syscall.Conn { return []syscall.Conn{unboundSocket(t)} },
 	"none-unix": func(t testing.TB, dir string) []syscall.Conn {
 		return []syscall.Conn{boundUnixSocket(t, filepath.Join(dir, "w.sock"))}
 	},
@@ -262,8 +265,8 @@ var differences = []struct{ node, ours, why string }{
 	{`"backlog":0`, `"backlog":false`, "Node 20 writes 0 or false depending on the arguments of listen; both mean the default"},
 }
 
-// closedAtOnce are dialogues in which our worker gives a socket back as soon as it turns out to be of no use, by the same
-// frame as Node's, which sends it when it leaves.
+// closedAtOnce are dialogues in which our worker gives a socket back as soon as it turns out to be of no use, by the
+// same frame as Node's, which sends it when it leaves.
 var closedAtOnce = map[string]bool{"none-in-use": true}
 
 // inOurOrder moves the frame close to where ours sends it: behind NODE_HANDLE_ACK.

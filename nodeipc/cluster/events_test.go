@@ -22,19 +22,20 @@ import (
 
 const eventsHead = `# What a Node primary sees of a worker
 
-Made by ` + "`go test ./nodeipc/cluster -run TestMatrix -update`" + ` with each of the versions; do not edit.
+Made by 'go test ./nodeipc/cluster -run TestMatrix -update' with each of the versions; do not edit.
 
-js_fixtures/cluster_matrix.js is a Node primary that has the same done by a Node worker and by a Go worker. These are the
-events that its cluster emitted for that worker, in order, with their arguments after the worker, and with
-exitedAfterDisconnect of the worker at that moment; those of the Worker object are the same without ` + "`fork`" + `, and so
-are those of the Node worker beside it in both cases. Serialization makes no difference; ` + "`rr` and `none`" + ` are scheduling
-policies, where they do. The order of ` + "`disconnect` and `exit`" + ` is not promised by Node, here it is always this one.
+js_fixtures/cluster_matrix.js is a Node primary that has the same done by a Node worker and by a Go worker. These are
+the events that its cluster emitted for that worker, in order, with their arguments after the worker, and with
+exitedAfterDisconnect of the worker at that moment; those of the Worker object are the same without 'fork', and those
+of a Node worker beside it are the same in both cases. Serialization makes no difference, and where the scheduling
+policy makes one it stands behind the versions. Node does not promise the order of 'disconnect' and 'exit'.
 
-The programs say ` + "`listen` and `close`" + ` when they have done so. (A message that a Node program sends from its callback of
-` + "`listen`" + ` itself comes before the event ` + "`listening`" + `: it sends in the next turn here. Go's Listen returns after it.)
-Scenarios with two listening workers: both open the address; the worker closes, the Node worker beside it serves alone; the
-worker opens again, the other one closes, the worker serves alone and closes. While both are open they serve 20
-connections, one after the other: strictly in turns under ` + "`rr`" + `.
+The programs say "listen" and "close" when they have done so, a Node program in the turn after its callback: what it
+sends from the callback itself comes before the event 'listening'. What a Go program sends after Listen comes behind it.
+
+To share an address, both open it; the worker closes and the one beside it serves alone; the worker opens again, the
+other one closes, the worker serves alone and closes. While both are open they serve 20 connections, one after the
+other, strictly in turns under round robin.
 
 | scenario | Node | events of a Node worker | events of a Go worker |
 |---|---|---|---|
@@ -89,7 +90,7 @@ func checkEventsTable(t testing.TB, version int, rr, none *matrixReport) {
 			cmp.Compare(a.policy, b.policy))
 	})
 	var now strings.Builder
-	now.WriteString(eventsHead)
+	now.WriteString(strings.ReplaceAll(eventsHead, "'", "`"))
 	for _, r := range rows {
 		now.WriteString(r.String())
 	}
@@ -103,7 +104,8 @@ func checkEventsTable(t testing.TB, version int, rr, none *matrixReport) {
 // eventsSeen returns the rows of a scenario: one if the policies do not differ.
 func eventsSeen(version int, name string, rr, none *matrixReport) (rows []*eventsRow) {
 	for _, r := range []*matrixReport{rr, none} {
-		row := &eventsRow{scenario: name, policy: r.policy, versions: []int{version}, node: eventsCell(r.Node[name].Worker), ours: "the same"}
+		row := &eventsRow{scenario: name, policy: r.policy, versions: []int{version}}
+		row.node, row.ours = eventsCell(r.Node[name].Worker), "the same"
 		if why := eventDifferences[name]; why != "" {
 			row.ours = eventsCell(r.Go[name].Worker) + "<br>" + why
 		}

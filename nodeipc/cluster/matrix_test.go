@@ -33,8 +33,8 @@ var eventDifferences = map[string]string{
 	"the worker fails: an uncaught exception, a panic": "A panic ends a Go program with code 2.",
 }
 
-// Whatever a Node primary sees of a Go worker, it would see of a Node worker in its place: every event with its arguments,
-// in every scenario of js_fixtures/cluster_matrix.js, both scheduling policies and serializations.
+// Whatever a Node primary sees of a Go worker, it would see of a Node worker in its place: every event with its
+// arguments, in every scenario of js_fixtures/cluster_matrix.js, both scheduling policies and serializations.
 func TestMatrix(t *testing.T) {
 	testkit.CheckLeaks(t)
 	peer := testkit.Peer(t)
@@ -90,7 +90,8 @@ func (r *matrixReport) run(peer testkit.Runtime, serialization string) error {
 	if err == nil {
 		err = json.Unmarshal(out, r)
 	}
-	if text := log.String(); err != nil || strings.Contains(text, "DATA RACE") || strings.Contains(text, "test worker:") {
+	text := log.String()
+	if err != nil || strings.Contains(text, "DATA RACE") || strings.Contains(text, "test worker:") {
 		return fmt.Errorf("%v\n%s\nstderr:\n%s", err, out, text)
 	}
 	return nil

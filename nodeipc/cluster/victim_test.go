@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,8 +32,8 @@ func init() { workers["raw"] = rawMain }
 //	refuse 1000  answers so many newconn with accepted:false, and the next with true
 //	exit         ends the process
 //
-// In a line SEQ stands for the number of the message that was read last, PORT for the port in the last one that has one.
-// At the end it sends what it read, as done.
+// In a line SEQ stands for the number of the message that was read last, PORT for the last port that came in one. At
+// the end it sends what it read, as done.
 func rawMain() error {
 	fd, err := strconv.Atoi(os.Getenv("NODE_CHANNEL_FD"))
 	if err != nil {
@@ -82,7 +83,8 @@ func rawMain() error {
 				if _, err := read("newconn"); err != nil {
 					return err
 				}
-				fmt.Fprintf(conn, handleAck+"\n"+`{"cmd":"NODE_CLUSTER","ack":%s,"accepted":%v,"seq":%d}`+"\n", seq, i == n, i+100)
+				answer := fmt.Sprintf(`{"cmd":"NODE_CLUSTER","ack":%s,"accepted":%v,"seq":%d}`, seq, i == n, i+100)
+				fmt.Fprintln(conn, handleAck+"\n"+answer)
 			}
 		case "exit":
 			os.Exit(0)
@@ -118,17 +120,17 @@ func TestPrimaryOfRawWorker(t *testing.T) {
 	if peer.Kind != "Node" {
 		t.Skip("of Node's primaries")
 	}
-	old := peer.Major() <= 20
-	with := func(before, after string) string { return strings.Replace(asks, before, after, 1) }
-	port := fmt.Sprintf(`"port":%d`, freePort(t, "127.0.0.1"))
-	second := strings.NewReplacer(`"seq":1`, `"seq":2`)
-	onPort := with(`"port":0`, port)
-	when := func(yes bool, text string) string {
-		if yes {
-			return text
+	onOld := func(text string) string {
+		if peer.Major() > 20 {
+			return ""
 		}
-		return ""
+		return text
 	}
+	change := func(before, after string) string { return strings.Replace(asks, before, after, 1) }
+	null := change(`"flags"`, `"fd":null,"flags"`)
+	tooHigh := change(`"port":0`, `"port":70000`)
+	onPort := change(`"port":0`, fmt.Sprintf(`"port":%d`, freePort(t, "127.0.0.1")))
+	again := strings.NewReplacer(`"seq":1`, `"seq":2`)
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 4)
 	for _, row := range []struct {
@@ -138,43 +140,52 @@ func TestPrimaryOfRawWorker(t *testing.T) {
 		reads        string // what the worker reads last, if the primary lives
 	}{
 		// A Node worker leaves fd out, for UDP it is -1; so does ours.
-		{name: "fd null", policy: "rr", say: []string{with(`"flags"`, `"fd":null,"flags"`), "read ack"}, dies: "ERR_INVALID_ARG_VALUE"},
-		{name: "fd null", policy: "none", say: []string{with(`"flags"`, `"fd":null,"flags"`), "read ack"}, reads: `"key":"127.0.0.1:0:4:null:0"`},
+		{name: "fd null", policy: "rr", say: []string{null, "read ack"}, dies: "ERR_INVALID_ARG_VALUE"},
+		{name: "fd null", policy: "none", say: []string{null, "read ack"}, reads: `"key":"127.0.0.1:0:4:null:0"`},
 		{
 			name: "fd null of UDP", policy: "rr",
-			say:   []string{strings.Replace(with(`"flags"`, `"fd":null,"flags"`), `"addressType":4`, `"addressType":"udp4"`, 1), "read ack"},
+			say:   []string{strings.Replace(null, `"addressType":4`, `"addressType":"udp4"`, 1), "read ack"},
 			reads: `"key":"127.0.0.1:0:udp4:null:0"`,
 		},
-		// A Node worker counts; ours does, and refuses a port that it listens on already (TestIndexIsNeverInUseTwice).
+		// A Node worker counts, ours as well; a port that it listens on already it refuses (TestIndexIsNeverInUseTwice).
 		{
-			name: "an index twice, port 0", policy: "rr", say: []string{asks, "read ack", second.Replace(asks), "read ack"},
-			dies: when(old, "ERR_INTERNAL_ASSERTION"), reads: `"errno":null,"key":"127.0.0.1:0:4:undefined:0","ack":2`,
+			name: "an index twice, port 0", policy: "rr",
+			say:  []string{asks, "read ack", again.Replace(asks), "read ack"},
+			dies: onOld("ERR_INTERNAL_ASSERTION"), reads: `"errno":null,"key":"127.0.0.1:0:4:undefined:0","ack":2`,
 		},
 		{
-			name: "an index twice, port 0", policy: "none", say: []string{asks, "read ack", handleAck, second.Replace(asks), "read ack"},
-			dies: when(old, "ERR_INTERNAL_ASSERTION"), reads: `"errno":0,"key":"127.0.0.1:0:4:undefined:0","ack":2`,
+			name: "an index twice, port 0", policy: "none",
+			say:  []string{asks, "read ack", handleAck, again.Replace(asks), "read ack"},
+			dies: onOld("ERR_INTERNAL_ASSERTION"), reads: `"errno":0,"key":"127.0.0.1:0:4:undefined:0","ack":2`,
 		},
 		{
-			name: "an index twice, a port", policy: "rr", say: []string{onPort, "read ack", second.Replace(onPort), "read ack"},
-			dies: when(old, "ERR_INTERNAL_ASSERTION"), reads: `"errno":-98`,
+			name: "an index twice, a port", policy: "rr",
+			say:  []string{onPort, "read ack", again.Replace(onPort), "read ack"},
+			dies: onOld("ERR_INTERNAL_ASSERTION"), reads: fmt.Sprintf(`"errno":%d`, -int(syscall.EADDRINUSE)),
 		},
 		// Package net finds no such port, so that nothing is sent.
-		{name: "port 70000", policy: "rr", say: []string{with(`"port":0`, `"port":70000`), "read ack"}, dies: "ERR_SOCKET_BAD_PORT"},
-		{name: "port 70000", policy: "none", say: []string{with(`"port":0`, `"port":70000`), "read ack"}, reads: `"errno":0`},
-		// A Node worker may send these: of two sides that close at once one comes too late.
+		{name: "port 70000", policy: "rr", say: []string{tooHigh, "read ack"}, dies: "ERR_SOCKET_BAD_PORT"},
+		{name: "port 70000", policy: "none", say: []string{tooHigh, "read ack"}, reads: `"errno":0`},
+		// A Node worker may send this: of two sides that close at once one comes too late.
 		{
 			name: "a close too many", policy: "rr",
 			say: []string{`{"cmd":"NODE_CLUSTER","act":"close","key":"none","seq":0}`, asks, "read ack"}, reads: `"errno":null`,
 		},
-		{name: "an answer too many", policy: "rr", say: []string{listens, "read newconn", handleAck, accepts, accepts}, reads: `"act":"newconn"`},
+		{
+			name: "an answer too many", policy: "rr",
+			say: []string{listens, "read newconn", handleAck, accepts, accepts}, reads: `"act":"newconn"`,
+		},
 		// The channel writes one for each NODE_HANDLE, and Internal refuses it.
 		{name: "an ACK too many", policy: "rr", say: []string{handleAck, asks, "read ack"}, dies: "ERR_INTERNAL_ASSERTION"},
 		// The channel checks each line.
 		{name: "an empty line", policy: "rr", say: []string{"", asks, "read ack"}, dies: "SyntaxError"},
-		// A Node worker with maxConnections does so, from 16 on. Ours waits before it says false, except for a closed listener.
+		// From 16 on a Node worker does so with maxConnections. Ours waits before it says false, unless it has closed.
 		{name: "the only worker refuses", policy: "rr", say: []string{listens, "refuse 1000"}, reads: `"errno":null`},
-		// So it is with a Node worker that is killed. Ours answers before the program has the connection, as Node's does.
-		{name: "exit with a connection", policy: "rr", say: []string{listens, "read newconn", "exit"}, reads: `{"second":"hi","first":"open"}`},
+		// So it is with a Node worker that is killed. Ours has answered, as Node's, when the program gets the connection.
+		{
+			name: "exit with a connection", policy: "rr",
+			say: []string{listens, "read newconn", "exit"}, reads: `{"second":"hi","first":"open"}`,
+		},
 	} {
 		all.Go(func() {
 			slots <- struct{}{}
@@ -188,8 +199,8 @@ func TestPrimaryOfRawWorker(t *testing.T) {
 				args = append(args, "early")
 			}
 			cmd := peer.Command(args...)
-			cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "NODE_CLUSTER_SCHED_POLICY="+row.policy, envRole+"=raw",
-				"SAY="+online+"\n"+strings.Join(row.say, "\n"))
+			cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "NODE_CLUSTER_SCHED_POLICY="+row.policy,
+				envRole+"=raw", "SAY="+online+"\n"+strings.Join(row.say, "\n"))
 			cmd.WaitDelay = patience
 			var log strings.Builder
 			cmd.Stderr = &log
