@@ -278,3 +278,22 @@ func TestRelayOwnMessage(t *testing.T) {
 	require.NoError(t, got.Handle.Close())
 	require.NoError(t, done())
 }
+
+// A handle that is queued while reading is paused has its answer read although nobody receives.
+func TestRelayQueuesHandleWhilePaused(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, &Options{Relay: true, Backlog: 1})
+	p.send("1\n2\n3\n")
+	until(t, c, "reading pauses", func() bool { return c.paused })
+	done := make(chan error, 1)
+	require.NoError(t, c.QueueHandle("here", tcpWire(t).here, func(err error) { done <- err }))
+	require.Equal(t, frame(NetSocket, `"here"`), p.line())
+	p.handle()
+	p.send(ack + "\n")
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-limited(t).Done():
+		t.Fatal("the answer is not read")
+	}
+}

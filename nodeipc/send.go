@@ -696,6 +696,7 @@ func (c *Channel) launch(o *outgoing) {
 	if c.opts.Relay && c.paused {
 		c.paused = false // deliver does not pause while a handle is unanswered
 		c.notify()
+		c.armStandby() // QueueHandle does not read itself
 	}
 	if c.hand.put(o) {
 		c.pump()
