@@ -251,6 +251,8 @@ func (c *Channel) askList(ctx context.Context, cmd, key string) (int, error) {
 		return w.count, nil
 	case errors.Is(err, ctx.Err()):
 		return 0, err
+	case !c.ended && c.closing == nil: // such as ErrBacklogFull
+		return 0, opError("socket list", err)
 	}
 	return 0, opErrorf("socket list", "%w before the peer answered", c.gone())
 }

@@ -198,6 +198,18 @@ func TestSocketListAtTheEnd(t *testing.T) {
 	require.ErrorIs(t, err, ErrDisconnected)
 }
 
+// A question whose answer cannot be read, because nobody receives what is in front of it, says so.
+func TestSocketListWithFullBacklog(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, &Options{Backlog: 1})
+	p.send("1\n2\n3\n")
+	until(t, c, "reading pauses", func() bool { return c.paused })
+	_, err := c.OpenSockets(limited(t), "key")
+	require.ErrorIs(t, err, ErrBacklogFull)
+	require.NotErrorIs(t, err, ErrDisconnected)
+	require.NoError(t, c.Err())
+}
+
 // ------------------------------------------------------------------------------------------- connections half read
 
 // A connection that a Go http.Server has accepted, of which it has read a request and more, is given to Node: an HTTP
