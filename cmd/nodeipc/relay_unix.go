@@ -56,6 +56,8 @@ func supervise(s *streams, o *tapOptions, argv []string) error {
 		return err
 	}
 	defer out.close()
+	signals := forwardSignals() // from here on there is something to be left behind
+	defer signals.stop()
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -86,8 +88,6 @@ func supervise(s *streams, o *tapOptions, argv []string) error {
 	if cmd.Env, err = lib.Environ(os.Environ(), config); err != nil {
 		return err
 	}
-	signals := forwardSignals()
-	defer signals.stop()
 	if err := cmd.Start(); err != nil {
 		return notStarted(argv[0], err)
 	}
@@ -476,6 +476,8 @@ func forwardSignals() *signals {
 			signal.Notify(s.c, n)
 		}
 	}
+	// Caught so that a write to a pipe without a reader fails: Go ends a process for one to standard error otherwise.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	go s.run()
 	return s
 }

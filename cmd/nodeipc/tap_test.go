@@ -430,6 +430,27 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// Standard error that nobody reads any more ends the output, not the program, and nothing is left behind.
+func TestTapOutputEnds(t *testing.T) {
+	testkit.CheckLeaks(t)
+	dir := t.TempDir()
+	cmd := tapCommand("--", testkit.Node(t), "-e", `
+		const child = require('child_process').spawn('true', { stdio: ['ignore', 1, 'ignore', 'ipc'] });
+		child.on('exit', () => console.log('well'));`)
+	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer w.Close()
+	require.NoError(t, r.Close())
+	cmd.Stderr = w
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	require.Equal(t, "well\n", string(out))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 // What is no report ends the connection and nothing else.
 func TestReportsOfOthers(t *testing.T) {
 	testkit.CheckLeaks(t)
