@@ -178,11 +178,17 @@ func newCollector(path string, out *outputs) (*collector, error) {
 	return c, nil
 }
 
+const acceptPause = 10 * time.Millisecond
+
 func (c *collector) accept() {
 	for {
 		conn, err := c.ln.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // no room for another descriptor: the tap at the other end waits until there is
+			time.Sleep(acceptPause)
+			continue
 		}
 		c.mu.Lock()
 		ended := c.ended

@@ -451,6 +451,33 @@ func TestTapOutputEnds(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// fullOnce is a listener whose first Accept finds no room for a descriptor.
+type fullOnce struct {
+	net.Listener
+	once sync.Once
+}
+
+func (l *fullOnce) Accept() (conn net.Conn, err error) {
+	if l.once.Do(func() { err = syscall.EMFILE }); err != nil {
+		return nil, err
+	}
+	return l.Listener.Accept()
+}
+
+// A lack of descriptors for a while does not end the accepting of reports.
+func TestReportsWithoutRoom(t *testing.T) {
+	testkit.CheckLeaks(t)
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	c := &collector{ln: &fullOnce{Listener: ln}, out: &outputs{}, conns: make(map[net.Conn]bool)}
+	c.wg.Go(c.accept)
+	conn, err := net.Dial("unix", ln.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.Eventually(t, func() bool { return c.open() == 1 }, patience, time.Millisecond)
+	c.close(true)
+}
+
 // What is no report ends the connection and nothing else.
 func TestReportsOfOthers(t *testing.T) {
 	testkit.CheckLeaks(t)
