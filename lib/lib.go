@@ -56,7 +56,7 @@ func NodeOptions(existing, path string) (string, error) {
 	case !utf8.ValidString(path) || strings.ContainsRune(path, 0):
 		return "", fmt.Errorf("lib: Node cannot read a path of the preload that is not UTF-8: %q", path)
 	}
-	options := `--require "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(path) + `"`
+	options := preloadOption(path)
 	switch existing = strings.TrimLeft(existing, " "); {
 	case existing == "":
 		return options, nil
@@ -64,4 +64,26 @@ func NodeOptions(existing, path string) (string, error) {
 		return existing, nil
 	}
 	return options + " " + existing, nil
+}
+
+func preloadOption(path string) string {
+	return `--require "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(path) + `"`
+}
+
+// Restored returns env without what Environ, or the preload at path, has put into it.
+func Restored(env []string, path string) []string {
+	restored := make([]string, 0, len(env))
+	for _, pair := range env {
+		name, value, _ := strings.Cut(pair, "=")
+		if rest, ok := strings.CutPrefix(value, preloadOption(path)); name == "NODE_OPTIONS" && ok && (rest == "" || rest[0] == ' ') {
+			if rest = strings.TrimLeft(rest, " "); rest == "" {
+				continue
+			}
+			pair = name + "=" + rest
+		}
+		if name != "NODEIPC_TAP" {
+			restored = append(restored, pair)
+		}
+	}
+	return restored
 }

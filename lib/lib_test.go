@@ -98,6 +98,11 @@ func TestEnviron(t *testing.T) {
 	again, err := Environ(env, config)
 	require.NoError(t, err)
 	require.Equal(t, env, again)
+	require.Equal(t, []string{"A=1", "B=2=", "NODE_OPTIONS=--no-warnings"}, Restored(env, preload))
+	require.Equal(t, env[2:3], Restored(env[2:], preload+"x"), "the preload is another")
+	alone, err := Environ(nil, config)
+	require.NoError(t, err)
+	require.Empty(t, Restored(alone, preload))
 
 	var got Config
 	node(t, "", without(env[2:]...), "console.log(process.env.NODEIPC_TAP)", &got)

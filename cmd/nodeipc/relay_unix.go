@@ -155,6 +155,9 @@ func relay(s *streams, o *tapOptions, argv []string) error {
 	if err != nil {
 		return err
 	}
+	if events.orphaned != "" { // a Node does not start without its preload, which goes when the outermost tap ends
+		env = lib.Restored(env, events.orphaned)
+	}
 	cmd, err := newCommand(argv, o.argv0)
 	if err != nil {
 		return err
@@ -290,11 +293,12 @@ func (r *relaying) pass(ctx context.Context, from, to *nodeipc.Channel, side sid
 
 // events are those of one relayed channel.
 type events struct {
-	head  event
-	q     *queue
-	sink  func() error // ends what is behind the queue
-	err   io.Writer    // for what has no place in the output
-	stdio bool         // output goes to standard error, which must stay
+	head event
+	q    *queue
+	sink func() error // ends what is behind the queue
+	err  io.Writer    // for what has no place in the output
+	// The preload of an outermost tap that has ended, or "".
+	orphaned string
 }
 
 // newEvents finds where the events go: to the tap that is outermost, which said so in the environment, or here.
@@ -303,7 +307,8 @@ func newEvents(s *streams, o *tapOptions) (*events, error) {
 	if value := os.Getenv(envTap); value != "" && json.Unmarshal([]byte(value), &config) == nil && config.Report != "" {
 		r, err := dialReport(config.Report)
 		if err != nil { // it has ended
-			return &events{q: newQueue(func([]event) {}), sink: func() error { return nil }, err: io.Discard}, nil
+			none := func() error { return nil }
+			return &events{q: newQueue(func([]event) {}), sink: none, err: io.Discard, orphaned: config.Preload}, nil
 		}
 		return &events{q: newQueue(r.events), sink: r.conn.Close, err: io.Discard}, nil
 	}

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/lib"
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
@@ -449,6 +450,27 @@ func TestTapOutputEnds(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// A tap that starts when the outermost one has ended, as that of a child whose parent has exited at once, runs its program
+// without the preload, which is gone as well.
+func TestTapOutlivesTheOutermost(t *testing.T) {
+	testkit.CheckLeaks(t)
+	gone := filepath.Join(t.TempDir(), "gone")
+	cmd := tapCommand("--", testkit.Node(t), testkit.Fixture("echo.js"))
+	env, err := lib.Environ(cmd.Env, lib.Config{Command: []string{cmd.Path, "tap"}, Preload: gone, Report: gone})
+	require.NoError(t, err)
+	cmd.Env = env
+	ch, err := nodeipc.Start(cmd, nil)
+	require.NoError(t, err)
+	defer ch.Close()
+	ctx := limited(t)
+	require.NoError(t, ch.Send(ctx, "a"))
+	m, err := ch.Receive(ctx)
+	require.NoError(t, err)
+	require.Equal(t, `"a"`, string(m.Data))
+	require.NoError(t, ch.Disconnect(ctx))
+	require.NoError(t, cmd.Wait())
 }
 
 // fullOnce is a listener whose first Accept finds no room for a descriptor.
