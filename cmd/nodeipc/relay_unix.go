@@ -95,6 +95,16 @@ func supervise(s *streams, o *tapOptions, argv []string) error {
 	cmd.Wait()
 	// What was tapped below may go on, as a daemon does: so does the output, until a signal ends it.
 	signals.to(nil)
+	status := statusOf(cmd.ProcessState)
+	go func() {
+		<-signals.unwanted
+		time.Sleep(abandoning) // the deferred calls are quicker, unless nobody takes the output
+		os.RemoveAll(dir)
+		if status != nil {
+			status.leave()
+		}
+		os.Exit(0)
+	}()
 	drained := make(chan struct{})
 	go func() {
 		collector.close(false)
@@ -109,11 +119,14 @@ func supervise(s *streams, o *tapOptions, argv []string) error {
 	if out.next() == 1 && !(o.show.json && o.output == "") {
 		fmt.Fprintln(s.err, "nodeipc tap: no Node program has opened a channel")
 	}
-	if status := statusOf(cmd.ProcessState); status != nil {
+	if status != nil {
 		return status
 	}
 	return nil
 }
+
+// abandoning is how long a signal that ends the tap after its program lets it write what it still has.
+const abandoning = time.Second
 
 // privateFolder makes a folder for the preload and the socket, whose path must be short.
 func privateFolder() (string, error) {

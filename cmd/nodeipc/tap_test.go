@@ -452,6 +452,62 @@ func TestTapOutputEnds(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// When the program has ended a signal ends the tap, also if nobody takes its output.
+func TestTapOutputStuck(t *testing.T) {
+	testkit.CheckLeaks(t)
+	const script = `
+		if (process.send) {
+			const flood = () => process.send('x'.repeat(1 << 20), () => setTimeout(flood, 1));
+			process.on('disconnect', () => process.exit());
+			flood();
+		} else {
+			const child = require('child_process').fork(__filename, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+			let timer;
+			child.on('message', () => {
+				clearTimeout(timer);
+				timer = setTimeout(() => { console.log('stuck'); process.exit(3); }, 300);
+			});
+		}`
+	dir := t.TempDir()
+	path := filepath.Join(t.TempDir(), "flood.js")
+	require.NoError(t, os.WriteFile(path, []byte(script), 0o600))
+	cmd := tapCommand("--full", "--", testkit.Node(t), path)
+	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	cmd.Stderr = w
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	w.Close()
+	ended := make(chan struct{})
+	defer func() {
+		cmd.Process.Kill()
+		<-ended
+	}()
+	line := make([]byte, len("stuck\n"))
+	_, err = io.ReadFull(out, line)
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	require.NoError(t, err)
+	require.Equal(t, "stuck\n", string(line))
+	require.Eventually(t, func() bool {
+		cmd.Process.Signal(syscall.SIGTERM) // more than one: the program gets those that come before it is gone
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	}, patience, 100*time.Millisecond)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 // A tap that starts when the outermost one has ended, as that of a child whose parent has exited at once, runs its program
 // without the preload, which is gone as well.
 func TestTapOutlivesTheOutermost(t *testing.T) {
