@@ -151,8 +151,10 @@ func (s *socketLists) asked(c *Channel, cmd string, m *Message) error {
 	if l != nil {
 		open = s.prune(key, l)
 	}
-	if cmd == cmdNotifyClose && open > 0 && len(l.closing) < maxHandles {
-		l.closing = append(l.closing, q.ID)
+	if cmd == cmdNotifyClose && open > 0 {
+		if len(l.closing) < maxHandles { // further ones are not answered, rather than wrongly
+			l.closing = append(l.closing, q.ID)
+		}
 		if l.look == nil {
 			l.pause = firstLook
 			l.look = time.AfterFunc(l.pause, func() { s.again(c, key, l) })

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -208,6 +209,26 @@ func TestSocketListWithFullBacklog(t *testing.T) {
 	require.ErrorIs(t, err, ErrBacklogFull)
 	require.NotErrorIs(t, err, ErrDisconnected)
 	require.NoError(t, c.Err())
+}
+
+// However often a peer asks to be told of the end, it is not told before.
+func TestSocketListAskedTooOften(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, nil)
+	f, err := tcpWire(t).here.(*net.TCPConn).File()
+	require.NoError(t, err)
+	defer f.Close()
+	p.sendFD(`{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"here","key":"k"}`+"\n", int(f.Fd()))
+	require.Equal(t, ack, p.line())
+	p.send(strings.Repeat(`{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"k"}`+"\n", maxHandles+1))
+	p.send(`{"cmd":"NODE_SOCKET_GET_COUNT","key":"k"}` + "\n")
+	require.JSONEq(t, `{"cmd":"NODE_SOCKET_COUNT","key":"k","count":1}`, p.line())
+	m, err := c.Receive(limited(t))
+	require.NoError(t, err)
+	require.NoError(t, m.Handle.Close())
+	for range maxHandles {
+		require.JSONEq(t, `{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"k"}`, p.line())
+	}
 }
 
 // ------------------------------------------------------------------------------------------- connections half read
