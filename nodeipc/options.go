@@ -30,9 +30,9 @@ type Options struct {
 	// Relay makes the channel a hop between two programs that speak to each other through this one: what Receive returns
 	// here is put on the wire by Send, and with its Handle by SendHandle, of another channel with Relay exactly as it came.
 	// Receive returns internal messages too (Message.Internal), those about socket lists included, and messages that no
-	// codec understands; Internal is not called. Handles are acknowledged at each hop. A *Message that the program makes
-	// itself goes out with its Data as it is, which no reader of a Node peer must choke on. The backlog may grow beyond its
-	// limit while a handle is unanswered, and ErrBacklogFull does not occur.
+	// codec understands; Internal is not called, and OpenSockets and SocketsClosed get no answer. Handles are acknowledged
+	// at each hop. A *Message that the program makes itself goes out with its Data as it is, which no reader of a Node peer
+	// must choke on. The backlog may grow beyond its limit while a handle is unanswered, and ErrBacklogFull does not occur.
 	Relay bool
 	// Bun says that the peer is Bun, for a worker of a Bun cluster in JSON mode: internal messages are lines that begin with
 	// byte 02 there, both ways, which any other peer takes for nonsense (docs/protocol.md 6.1). Nothing else in a process
