@@ -47,7 +47,9 @@ func TestBunDialogue(t *testing.T) {
 
 	p.send("\x02" + `{"act":"disconnect","seq":3}`)
 	<-w.Done()
+	require.True(t, w.IsConnected())
 	require.NoError(t, w.Disconnect(ctx))
+	require.False(t, w.IsConnected())
 	require.Equal(t, "\x02"+`{"cmd":"NODE_CLUSTER","act":"close","key":"k","seq":5}`, p.line())
 	require.Empty(t, p.line())
 	require.Equal(t, `{"cmd":"NODE_CLUSTER","act":"online","seq":0}`, tapped[0])

@@ -51,7 +51,7 @@ const ticketKeysSize = 48
 //   - "unix" with a path, relative to this process's directory; the connections are *net.UnixConn. The file must not
 //     exist, and the primary removes it when the last worker closes its listener;
 //   - "fd" with the number of a descriptor that listens in the primary, server.listen({fd}) of Node. Only one that the
-//     primary itself has inherited and does not use can be named. Alone, it is a descriptor of this process.
+//     primary itself has inherited and does not use can be named. Alone, it is one of this process, which is taken over.
 //
 // An address without a host shares with Node workers that listen without a host; a host name with those that name it:
 // it is resolved here, in the system's order, as Node 17 and later do (older ones prefer IPv4). If the primary cannot
@@ -148,7 +148,7 @@ func (c *ListenConfig) ListenPacket(ctx context.Context, network, address string
 // A Go server cannot open the tickets of a Node server, nor the other way round: crypto/tls keeps a session in a form of
 // its own. A client that comes to the other kind of worker makes a full handshake. What the keys are good for is that Go
 // workers resume each other's sessions: tls.Config.SetSessionTicketKeys with keys that are made of them, such as
-// sha256.Sum256(keys). They are secrets.
+// sha256.Sum256(keys), if there are any; otherwise crypto/tls makes its own. They are secrets.
 func TicketKeys(ln net.Listener) []byte {
 	if s, ok := ln.(*share); ok {
 		return s.keys

@@ -287,7 +287,11 @@ func TestAlone(t *testing.T) {
 	require.Zero(t, w.ID())
 	require.Nil(t, w.Channel())
 	require.Nil(t, w.Done())
+	require.False(t, w.IsConnected())
 	require.NoError(t, w.Disconnect(context.Background()))
+	pc, err := w.ListenPacket(context.Background(), "udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, pc.Close())
 
 	ln, err := w.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -295,9 +299,23 @@ func TestAlone(t *testing.T) {
 	require.NoError(t, err)
 	defer client.Close()
 	accept(t, ln, client)
+	f, err := ln.(*net.TCPListener).File() // as from a service manager
+	require.NoError(t, err)
 	require.NoError(t, ln.Close())
-	_, err = w.Listen(context.Background(), "tcp", "127.0.0.1:nonsense")
-	require.Error(t, err)
+	fd, err := unix.Dup(int(f.Fd())) // which is taken over
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	ln, err = w.Listen(context.Background(), "fd", fmt.Sprint(fd))
+	require.NoError(t, err)
+	client, err = net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	defer client.Close()
+	accept(t, ln, client)
+	require.NoError(t, ln.Close())
+	for _, at := range [][2]string{{"tcp", "127.0.0.1:nonsense"}, {"fd", "x"}, {"fd", "99999"}} {
+		_, err = w.Listen(context.Background(), at[0], at[1])
+		require.Error(t, err)
+	}
 }
 
 func TestJoinErrors(t *testing.T) {

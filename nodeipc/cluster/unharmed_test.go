@@ -35,8 +35,8 @@ func survives(t testing.TB, lines ...string) bool {
 	p := startPrimary(t)
 	p.mayDie = true
 	p.tell(map[string]any{"do": "fork", "kind": "go", "env": map[string]string{envRole: "rude", "LINES": strings.Join(lines, "\n")}})
-	id := p.await(0, "forked", nil).Worker
-	p.tell(map[string]any{"do": "send", "worker": id, "message": "alive"})
+	const id = 1
+	p.tell(map[string]any{"do": "send", "worker": id, "message": "alive"}) // at once, while the primary can be told
 	limit := time.After(patience)
 	for {
 		p.mu.Lock()
@@ -57,11 +57,13 @@ func survives(t testing.TB, lines ...string) bool {
 // that is in use, the same would be the end of it.
 func TestPrimarySurvivesQueries(t *testing.T) {
 	testkit.CheckLeaks(t)
-	tcp := fmt.Sprintf(`"address":"127.0.0.1","port":%d,"addressType":4,"flags":0`, freePort(t, "127.0.0.1"))
-	require.True(t, survives(t, query(0, tcp)))
+	tcp := func() string { // which must be free: the query has to succeed
+		return fmt.Sprintf(`"address":"127.0.0.1","port":%d,"addressType":4,"flags":0`, freePort(t, "127.0.0.1"))
+	}
+	require.True(t, survives(t, query(0, tcp())))
 	require.False(t, survives(t, query(0, `"address":null,"port":null,"addressType":null,"fd":null`)), "a fd of null does no harm")
-	major := testkit.Peer(t).Major()
-	require.Equal(t, major >= 22, survives(t, query(0, tcp), query(0, tcp)), "an index that is in use")
+	twice := query(0, tcp())
+	require.Equal(t, testkit.Peer(t).Major() >= 22, survives(t, twice, twice), "an index that is in use")
 
 	p := startPrimary(t)
 	w := p.fork("go", "agent")
