@@ -59,6 +59,9 @@ func (r *eventsRow) String() string {
 
 func checkEventsTable(t testing.TB, version int, rr, none *matrixReport) {
 	t.Helper()
+	if version%2 != 0 {
+		return // the table is of versions with long-term support
+	}
 	file := filepath.Join(testkit.Root(), "docs", "cluster-events.md")
 	text, err := os.ReadFile(file)
 	if !*update {
