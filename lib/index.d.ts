@@ -71,3 +71,33 @@ export interface FindOptions {
  * @throws {TypeError} When an argument is not what it should be.
  */
 export function findBinary(packageName: string, options?: FindOptions): string;
+
+export interface AdoptOptions {
+  /** The arguments of the Go program; without them those of the script, `process.argv.slice(2)`. */
+  readonly args?: readonly string[];
+  /** Variables added to those of this process. */
+  readonly env?: WorkerEnv;
+}
+
+/**
+ * Gives the channel of this cluster worker to a Go program, which is the worker from then on. It is for managers that
+ * insist on starting JavaScript, such as PM2 in cluster mode; the whole script that they start is
+ *
+ * ```js
+ * require('@nodeipc/go').adopt('./worker');
+ * ```
+ *
+ * This process stays in between and does nothing else: it forwards SIGTERM, SIGINT, SIGHUP and SIGUSR2, whose other
+ * listeners are removed, writes the output of the Go program to its own stdout and stderr, and ends with its exit code
+ * or signal. If it is killed itself, the Go program sees the channel end. `process.send` goes through the Go program if
+ * that has called `cluster.Join`, without handles; `process.disconnect` and the `cluster` module do nothing any more.
+ *
+ * Call it first, in the turn of the loop in which the script starts: messages that Node has read before are lost.
+ *
+ * @param pathToBinary The Go program, which calls `cluster.Join`; a relative path is resolved against `process.cwd()`.
+ * @returns The child process.
+ * @throws {BinaryError} Before anything has changed, as everything else: when the binary cannot be started.
+ * @throws {Error} When this process is no worker of a cluster or has adopted already, when the channel is in the middle
+ *   of a message, on Windows, in Bun and in Deno, and in a Node that does not show what is needed of its channel.
+ */
+export function adopt(pathToBinary: string, options?: AdoptOptions): { readonly pid?: number };

@@ -2,4 +2,4 @@
 
 import library from './index.js';
 
-export const { findBinary, forkGo } = library;
+export const { adopt, findBinary, forkGo } = library;

@@ -111,6 +111,26 @@ func TestListenAndServe(t *testing.T) {
 			}, w.history(), "as of a Node worker")
 		})
 	}
+	t.Run("a request that comes late", func(t *testing.T) { // on a connection that Shutdown alone would close
+		testkit.CheckLeaks(t)
+		p := startPrimary(t)
+		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+		w := p.fork("go", "server", "ADDR="+addr)
+		w.await("listening")
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		require.NoError(t, processOf(t, addr).Signal(syscall.SIGTERM)) // it has been given the connection before
+		awaitRefusal(t, addr)
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		require.Equal(t, 0, *w.await("exit").Code)
+	})
 	t.Run("the second signal", func(t *testing.T) {
 		testkit.CheckLeaks(t)
 		p := startPrimary(t)

@@ -28,6 +28,8 @@ type Worker struct {
 	bun  bool // the primary says no cmd
 	done chan struct{}
 
+	adopted bool // by a Node worker, see adopted.go
+
 	mu      sync.Mutex // never held while the channel is called, but by Join
 	ch      *nodeipc.Channel
 	next    func(*nodeipc.Message) // the caller's Options.Internal
@@ -94,7 +96,10 @@ func Join(opts *nodeipc.Options) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster: join: %w", err)
 	}
-	if err := w.send(context.Background(), &note{Act: "online"}); err != nil {
+	if wrapper := adopted(); wrapper != nil { // which has sent "online" before
+		w.adopted = true
+		go w.follow(wrapper)
+	} else if err := w.send(context.Background(), &note{Act: "online"}); err != nil {
 		w.ch.Close()
 		return nil, fmt.Errorf("cluster: join: %w", err)
 	}

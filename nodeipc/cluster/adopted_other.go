@@ -1,0 +1,8 @@
+//go:build !unix
+
+package cluster
+
+import "os"
+
+// inherited: adopt refuses to run here.
+func inherited(int) *os.File { return nil }
