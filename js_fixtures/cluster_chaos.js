@@ -55,7 +55,7 @@ function primary() {
       workers.delete(worker);
       if (how || !ending) process.send({ gone: worker.process.pid, kind, how, code, signal, voluntary: worker.exitedAfterDisconnect });
       if (!ending) start(kind);
-      else if (workers.size === 0) process.disconnect();
+      else if (workers.size === 0) process.exit(); // connections that Node has lost may be open still
     });
   }
 

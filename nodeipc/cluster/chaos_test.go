@@ -106,6 +106,7 @@ func chaos(t *testing.T, mode string, span time.Duration) {
 	ch, err := nodeipc.Start(cmd, &nodeipc.Options{Backlog: 64 << 20})
 	require.NoError(t, err)
 	wait := sync.OnceValue(cmd.Wait)
+	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
 	defer func() {
 		ch.Close()
 		cmd.Process.Kill()
