@@ -94,9 +94,11 @@ const scenarios = {
         return;
       }
       const shared = { big: 2n ** 70n };
+      const error = new TypeError('wrong');
+      error.stack = `${error}\n    at ${change || 'nowhere'}`; // the real one has the place of this file
       const value = {
         shared, again: shared, date: new Date(0), buffer: Buffer.from('abc'), none: undefined, regexp: /a/g,
-        holes: [1, , 3], error: new TypeError('wrong'),
+        holes: [1, , 3], error,
         map: new Map([['at', new Date()], ['list', [new Float64Array([1, 2])]], [1, 'one']]),
         sparse: Object.assign([], { 5000: 'far', more: 1 }), boxed: Object('s'), set: new Set(['é', 'ж']),
       };
