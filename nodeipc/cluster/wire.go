@@ -118,3 +118,47 @@ type answer struct {
 	Accepted bool   `json:"accepted"`
 	Seq      int64  `json:"seq"`
 }
+
+// What follows is the primary's side.
+
+// A report is any message of a worker: an act, or an answer to newconn, which has an ack. A queryServer has more members.
+type report struct {
+	Cmd      string `json:"cmd"`
+	Act      string `json:"act"`
+	Key      string `json:"key"`
+	Seq      int64  `json:"seq"`
+	Ack      *int64 `json:"ack"`
+	Accepted bool   `json:"accepted"`
+}
+
+// A queryReply answers queryServer, with the members in Node's order.
+type queryReply struct {
+	Cmd      string      `json:"cmd"`
+	Errno    any         `json:"errno"` // null under round robin, 0 with a socket, or a negative number: text would end a Node worker
+	Key      string      `json:"key"`
+	Ack      int64       `json:"ack"`
+	Data     *serverData `json:"data"`
+	Sockname *sockname   `json:"sockname,omitempty"`
+	Seq      int64       `json:"seq"`
+}
+
+type sockname struct {
+	Address string `json:"address"`
+	Family  string `json:"family"`
+	Port    int    `json:"port"`
+}
+
+// A newconn goes with a connection.
+type newconn struct {
+	Cmd string `json:"cmd"`
+	Act string `json:"act"`
+	Key string `json:"key"`
+	Seq int64  `json:"seq"`
+}
+
+// An ackReply answers what needs no more.
+type ackReply struct {
+	Cmd string `json:"cmd"`
+	Ack int64  `json:"ack"`
+	Seq int64  `json:"seq"`
+}

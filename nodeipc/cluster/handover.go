@@ -1,0 +1,385 @@
+package cluster
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc"
+)
+
+// A listener is a socket of the primary that workers share. What is not constant is guarded by p.mu.
+type listener struct {
+	p      *Primary
+	key    string
+	sock   *socket
+	policy policy // nil: the workers have the socket itself
+	shared bool
+	data   *serverData // of the first worker that had any
+
+	members []*member // in the order in which they came
+	pending []*incoming
+	due     bool // in p.due
+	room    sync.Cond
+	stopped bool // accepts nothing any more
+	closed  bool
+	linger  *time.Timer
+}
+
+// A member is a worker that shares a listener.
+type member struct {
+	w     *Process
+	l     *listener
+	order int
+}
+
+// An incoming is a connection that the primary has accepted and no worker has taken so far. It is the syscall.Conn that
+// is sent.
+type incoming struct {
+	l    *listener
+	w    *Process // who was sent it, or nil
+	seq  int64    // of that message
+	sent time.Time
+
+	mu sync.Mutex
+	fd int
+}
+
+var (
+	_ syscall.Conn    = (*incoming)(nil)
+	_ syscall.RawConn = (*incoming)(nil)
+)
+
+// How many connections wait here for a worker; others wait in the kernel.
+const maxPending = 512
+
+// How long nobody needs to share a listener whose workers have died: the time for new ones to come.
+const lingerTime = 5 * time.Second
+
+// accept takes connections until the listener closes.
+func (l *listener) accept() {
+	p := l.p
+	pause := time.Duration(0)
+	for {
+		fd, err := l.sock.accept()
+		if err != nil {
+			p.mu.Lock()
+			over := l.stopped || l.closed
+			p.mu.Unlock()
+			if over {
+				return
+			}
+			// A connection that was gone at once, or no descriptor left: as net/http does it.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			p.log().Warn("cluster: accept", "addr", l.sock.addr, "error", err, "again after", pause)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		p.mu.Lock()
+		over := !l.push(fd)
+		p.unlock()
+		if over {
+			return
+		}
+		p.mu.Lock()
+		for len(l.pending) >= maxPending && !l.stopped && !l.closed {
+			l.room.Wait()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// push takes over an accepted connection. mu is held; unlock follows.
+func (l *listener) push(fd int) bool {
+	if l.closed {
+		closeSocket(fd)
+		return false
+	}
+	l.pending = append(l.pending, &incoming{l: l, fd: fd})
+	l.isDue()
+	return true
+}
+
+// isDue sees to it that unlock looks for workers for what is pending.
+func (l *listener) isDue() {
+	if !l.due && len(l.pending) > 0 && !l.closed {
+		l.due = true
+		l.p.due = append(l.p.due, l)
+	}
+}
+
+// unlock unlocks mu and gives pending connections to workers that can take them, as far as there are.
+func (p *Primary) unlock() {
+	for len(p.due) > 0 {
+		l := p.due[len(p.due)-1]
+		c := l.assign()
+		if c == nil {
+			l.due = false
+			p.due = p.due[:len(p.due)-1]
+			continue
+		}
+		w, seq := c.w, c.seq
+		p.mu.Unlock()
+		c.send(w, seq)
+		p.mu.Lock()
+	}
+	p.mu.Unlock()
+}
+
+// assign takes the oldest pending connection for which there is a worker.
+func (l *listener) assign() *incoming {
+	if l.closed || len(l.pending) == 0 {
+		return nil
+	}
+	c := l.pending[0]
+	m := l.policy.choose(l, c)
+	if m == nil {
+		return nil
+	}
+	l.pending[0] = nil
+	if l.pending = l.pending[1:]; len(l.pending) == 0 {
+		l.pending = nil
+		if l.stopped {
+			l.p.notify()
+		}
+	}
+	if len(l.pending) < maxPending {
+		l.room.Signal()
+	}
+	c.w, c.seq, c.sent = m.w, l.p.nextSeq(), time.Now()
+	m.w.unanswered = append(m.w.unanswered, c)
+	m.w.watch()
+	return c
+}
+
+// send sends the connection to w.
+func (c *incoming) send(w *Process, seq int64) {
+	v := nodeipc.Internal{Value: &newconn{cmdCluster, "newconn", c.l.key, seq}}
+	failed := func(err error) {
+		if err != nil {
+			w.refused(seq, err)
+		}
+	}
+	if err := w.ch.QueueHandle(v, nodeipc.NewHandle(c, nodeipc.NetNative), failed); err != nil {
+		failed(err)
+	}
+}
+
+// refused takes back a connection that could not be sent.
+func (w *Process) refused(seq int64, err error) {
+	p := w.p
+	p.mu.Lock()
+	defer p.unlock()
+	c := w.took(seq)
+	if c == nil {
+		return // it was taken back before, or even answered
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		p.log().Warn("cluster: a connection could not be sent to a worker", "worker", w.id, "error", err)
+	}
+	w.rest()
+	c.takeBack()
+}
+
+// answeredNewconn is told of a worker's answer.
+func (w *Process) answeredNewconn(seq int64, accepted bool) {
+	p := w.p
+	p.mu.Lock()
+	c := w.took(seq)
+	switch {
+	case c == nil:
+		p.log().Debug("cluster: an answer to no question", "worker", w.id, "ack", seq)
+	case accepted:
+		w.handed++
+	default:
+		w.rest()
+		c.takeBack()
+	}
+	for _, m := range w.shares {
+		m.l.isDue()
+	}
+	p.unlock()
+	if c != nil && accepted {
+		c.close() // the worker has a copy
+	}
+}
+
+// took returns the connection that was sent with this number, which is no longer unanswered.
+func (w *Process) took(seq int64) *incoming {
+	i := slices.IndexFunc(w.unanswered, func(c *incoming) bool { return c.seq == seq })
+	if i < 0 {
+		return nil
+	}
+	c := w.unanswered[i]
+	w.unanswered = slices.Delete(w.unanswered, i, i+1)
+	if len(w.unanswered) == 0 {
+		w.warned = false
+		if w.asked {
+			w.answered = time.Now()
+			w.p.notify()
+		}
+	}
+	return c
+}
+
+// takeBack makes c pending again, in front of those that came later. mu is held; unlock follows.
+func (c *incoming) takeBack() {
+	l := c.l
+	c.w = nil
+	if l.closed {
+		c.close()
+		return
+	}
+	l.pending = append([]*incoming{c}, l.pending...)
+	l.isDue()
+}
+
+// A worker that has refused a connection gets none for so long; if it is alone it would refuse the same one thousands of
+// times a second.
+const restTime = 50 * time.Millisecond
+
+func (w *Process) rest() {
+	w.restUntil = time.Now().Add(restTime)
+	time.AfterFunc(restTime, func() {
+		w.p.mu.Lock()
+		for _, m := range w.shares {
+			m.l.isDue()
+		}
+		w.p.unlock()
+	})
+}
+
+// When the log hears of a worker that does not answer.
+const longAnswer = 10 * time.Second
+
+// watch looks after the worker's answers. mu is held.
+func (w *Process) watch() {
+	if w.watching {
+		return
+	}
+	w.watching = true
+	limit := longAnswer
+	if t := w.p.AnswerTimeout; t > 0 {
+		limit = min(limit, t)
+	}
+	time.AfterFunc(limit, func() {
+		p := w.p
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		w.watching = false
+		if len(w.unanswered) == 0 {
+			return
+		}
+		late := time.Since(w.unanswered[0].sent)
+		switch {
+		case p.AnswerTimeout > 0 && late >= p.AnswerTimeout:
+			p.log().Warn("cluster: worker is killed, it does not answer", "worker", w.id, "for", late)
+			w.Kill()
+			return
+		case late >= longAnswer && !w.warned:
+			w.warned = true
+			p.log().Warn("cluster: worker does not answer", "worker", w.id, "for", late, "unanswered", len(w.unanswered))
+		}
+		w.watch()
+	})
+}
+
+// othersThan reports whether somebody else than w will go on sharing l. mu is held.
+func (l *listener) othersThan(w *Process) bool {
+	return slices.ContainsFunc(l.members, func(m *member) bool { return m.w != w && !m.w.asked && m.w.state < Disconnected })
+}
+
+// remove ends a worker's share. The last one's ends the listener, unless the worker has died and another may follow.
+// mu is held; unlock follows.
+func (l *listener) remove(m *member, mayFollow bool) {
+	l.members = slices.DeleteFunc(l.members, func(o *member) bool { return o == m })
+	if len(l.members) > 0 {
+		l.isDue()
+		return
+	}
+	if mayFollow && !l.stopped && !l.shared && !l.p.closed {
+		if l.linger == nil {
+			l.linger = time.AfterFunc(lingerTime, func() {
+				l.p.mu.Lock()
+				if len(l.members) == 0 {
+					l.close()
+				}
+				l.p.mu.Unlock()
+			})
+		}
+		return
+	}
+	l.close()
+}
+
+// stopAccepting takes what the kernel has of connections and closes the socket. mu is held; unlock follows.
+func (l *listener) stopAccepting() {
+	if l.stopped || l.closed || l.shared {
+		return
+	}
+	for {
+		fd, err := l.sock.tryAccept()
+		if err != nil {
+			break
+		}
+		l.push(fd)
+	}
+	l.stopped = true
+	l.forget()
+}
+
+// close ends the listener and what nobody can serve. mu is held.
+func (l *listener) close() {
+	if l.closed {
+		return
+	}
+	l.closed = true
+	l.forget()
+	if l.linger != nil {
+		l.linger.Stop()
+	}
+	for _, c := range l.pending {
+		c.close()
+	}
+	l.pending = nil
+	l.p.notify()
+}
+
+// forget closes the socket and makes the key free.
+func (l *listener) forget() {
+	if l.p.listeners[l.key] == l {
+		delete(l.p.listeners, l.key)
+	}
+	l.sock.close()
+	l.room.Broadcast()
+}
+
+// SyscallConn returns c itself.
+func (c *incoming) SyscallConn() (syscall.RawConn, error) { return c, nil }
+
+// Control calls f with the descriptor, which is not closed meanwhile.
+func (c *incoming) Control(f func(fd uintptr)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 {
+		return net.ErrClosed
+	}
+	f(uintptr(c.fd))
+	return nil
+}
+
+func (c *incoming) Read(func(fd uintptr) bool) error  { return errors.ErrUnsupported }
+func (c *incoming) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }
+
+func (c *incoming) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd >= 0 {
+		closeSocket(c.fd)
+		c.fd = -1
+	}
+}

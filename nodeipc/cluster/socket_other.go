@@ -1,0 +1,24 @@
+//go:build !unix
+
+package cluster
+
+import (
+	"errors"
+	"net"
+	"os"
+)
+
+// The channel itself is not there yet on these systems, so that nothing gets here.
+type socket struct {
+	file *os.File
+	addr net.Addr
+}
+
+func openTCP(*wanted) (*socket, error)              { return nil, errors.ErrUnsupported }
+func openUDP(*wanted) (*socket, error)              { return nil, errors.ErrUnsupported }
+func openPath(*wanted) (*socket, error)             { return nil, errors.ErrUnsupported }
+func openFile(*os.File, bool, int) (*socket, error) { return nil, errors.ErrUnsupported }
+func (s *socket) accept() (int, error)              { return -1, errors.ErrUnsupported }
+func (s *socket) tryAccept() (int, error)           { return -1, errors.ErrUnsupported }
+func (s *socket) close()                            {}
+func closeSocket(int)                               {}

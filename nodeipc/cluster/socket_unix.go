@@ -1,0 +1,283 @@
+//go:build unix
+
+package cluster
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket is one that the primary has opened for its workers, with system calls of its own: package net would listen
+// with another backlog, and make of each connection much more than a descriptor.
+type socket struct {
+	file *os.File // in the runtime's poller
+	rc   syscall.RawConn
+	addr net.Addr
+	path string // to be removed with it, or ""
+}
+
+// Node's default.
+const defaultBacklog = 511
+
+func openTCP(q *wanted) (*socket, error) {
+	backlog := orDefault(q.backlog)
+	if q.ip.IsValid() {
+		return openInet(q.ip, q.port, unix.SOCK_STREAM, q.v6only, true, backlog)
+	}
+	s, err := openInet(netip.IPv6Unspecified(), q.port, unix.SOCK_STREAM, q.v6only, true, backlog)
+	if err == unix.EAFNOSUPPORT || err == unix.EINVAL || err == unix.EADDRNOTAVAIL { // there is no IPv6
+		return openInet(netip.IPv4Unspecified(), q.port, unix.SOCK_STREAM, false, true, backlog)
+	}
+	return s, err
+}
+
+func openUDP(q *wanted) (*socket, error) {
+	return openInet(q.ip, q.port, unix.SOCK_DGRAM, q.v6only, q.reuse, 0)
+}
+
+func orDefault(backlog int) int {
+	if backlog == 0 {
+		return defaultBacklog
+	}
+	return backlog
+}
+
+// openInet makes a bound socket, which listens if it is a stream.
+func openInet(ip netip.Addr, port, typ int, v6only, reuse bool, backlog int) (*socket, error) {
+	family := unix.AF_INET6
+	var sa unix.Sockaddr
+	if ip.Is4() {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: ip.As4()}
+	} else {
+		zone, err := zoneOf(ip.Zone())
+		if err != nil {
+			return nil, err
+		}
+		sa = &unix.SockaddrInet6{Port: port, Addr: ip.As16(), ZoneId: zone}
+	}
+	return newSocket(family, typ, func(fd int) error {
+		if reuse {
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, reuseOption(typ), 1); err != nil {
+				return err
+			}
+		}
+		if family == unix.AF_INET6 {
+			on := 0
+			if v6only {
+				on = 1
+			}
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, on); err != nil {
+				return err
+			}
+		}
+		if err := unix.Bind(fd, sa); err != nil || typ == unix.SOCK_DGRAM {
+			return err
+		}
+		return unix.Listen(fd, backlog)
+	})
+}
+
+func zoneOf(name string) (uint32, error) {
+	if name == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, unix.EINVAL
+	}
+	return uint32(i.Index), nil
+}
+
+// openPath makes the socket of a path. The name is as short as it can be, as there is little room for it: from the
+// directory of this process if that is shorter (Node v22 lib/internal/cluster/primary.js).
+func openPath(q *wanted) (*socket, error) {
+	name := q.path
+	if dir, err := os.Getwd(); err == nil && filepath.IsAbs(name) {
+		if rel, err := filepath.Rel(dir, name); err == nil && len(rel) < len(name) {
+			name = rel
+		}
+	}
+	s, err := newSocket(unix.AF_UNIX, unix.SOCK_STREAM, func(fd int) error {
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
+			if err == unix.ENOENT { // as libuv has it
+				err = unix.EACCES
+			}
+			return err
+		}
+		if err := letUse(name, q); err != nil {
+			unix.Unlink(name)
+			return err
+		}
+		if err := unix.Listen(fd, orDefault(q.backlog)); err != nil {
+			unix.Unlink(name)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.path, s.addr = q.path, &net.UnixAddr{Name: q.path, Net: "unix"}
+	return s, nil
+}
+
+// letUse gives everybody the rights that readableAll and writableAll say.
+func letUse(name string, q *wanted) error {
+	mode := os.FileMode(0)
+	if q.all.read {
+		mode |= 0o444
+	}
+	if q.all.write {
+		mode |= 0o222
+	}
+	if mode == 0 {
+		return nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(name, info.Mode().Perm()|mode)
+}
+
+// openFile makes a socket of a duplicate of f.
+func openFile(f *os.File, udp bool, backlog int) (*socket, error) {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return nil, unix.EBADF
+	}
+	fd := -1
+	var derr error
+	if err := rc.Control(func(from uintptr) { fd, derr = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, unix.EBADF
+	}
+	if derr != nil {
+		return nil, derr
+	}
+	want := unix.SOCK_STREAM
+	if udp {
+		want = unix.SOCK_DGRAM
+	}
+	if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || typ != want {
+		unix.Close(fd)
+		return nil, unix.EINVAL
+	}
+	if !udp {
+		if err := unix.Listen(fd, orDefault(backlog)); err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
+	}
+	return ownSocket(fd)
+}
+
+// newSocket makes a socket and prepares it.
+func newSocket(family, typ int, prepare func(fd int) error) (*socket, error) {
+	syscall.ForkLock.RLock() // no worker that is just starting inherits it
+	fd, err := unix.Socket(family, typ, 0)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return ownSocket(fd)
+}
+
+// ownSocket takes over fd.
+func ownSocket(fd int) (*socket, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	typ, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	s := &socket{file: os.NewFile(uintptr(fd), "socket:"+strconv.Itoa(fd)), addr: addrOf(name, typ)}
+	if s.rc, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func addrOf(sa unix.Sockaddr, typ int) net.Addr {
+	var ip net.IP
+	port, zone := 0, ""
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		ip, port = sa.Addr[:], sa.Port
+	case *unix.SockaddrInet6:
+		ip, port = sa.Addr[:], sa.Port
+		if sa.ZoneId != 0 {
+			zone = strconv.Itoa(int(sa.ZoneId))
+			if i, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil {
+				zone = i.Name
+			}
+		}
+	case *unix.SockaddrUnix:
+		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	}
+	if typ == unix.SOCK_DGRAM {
+		return &net.UDPAddr{IP: ip, Port: port, Zone: zone}
+	}
+	return &net.TCPAddr{IP: ip, Port: port, Zone: zone}
+}
+
+// accept waits for a connection and returns its descriptor, close-on-exec and non-blocking.
+func (s *socket) accept() (fd int, err error) {
+	rerr := s.rc.Read(func(ln uintptr) bool {
+		fd, err = acceptOnce(int(ln))
+		return err != unix.EAGAIN
+	})
+	if rerr != nil {
+		return -1, rerr
+	}
+	return fd, err
+}
+
+// tryAccept is accept without waiting.
+func (s *socket) tryAccept() (fd int, err error) {
+	rerr := s.rc.Control(func(ln uintptr) { fd, err = acceptOnce(int(ln)) })
+	if rerr != nil {
+		return -1, rerr
+	}
+	return fd, err
+}
+
+func acceptOnce(ln int) (fd int, err error) {
+	for {
+		fd, err = acceptFD(ln)
+		if err != unix.EINTR && err != unix.ECONNABORTED {
+			return fd, err
+		}
+	}
+}
+
+// close closes the socket and removes its path. It may be called more than once.
+func (s *socket) close() {
+	if s.path != "" && s.file.Close() == nil {
+		os.Remove(s.path)
+		return
+	}
+	s.file.Close()
+}
+
+func closeSocket(fd int) { unix.Close(fd) }
