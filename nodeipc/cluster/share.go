@@ -124,8 +124,8 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 		return
 	}
 	answer.Data = l.data
-	mem := &member{w, l, p.lastShare}
 	p.lastShare++
+	mem := &member{w, l, p.lastShare}
 	w.shares = append(w.shares, mem)
 	if l.shared {
 		l.members = append(l.members, mem)
