@@ -26,7 +26,7 @@ type listener struct {
 	room    sync.Cond
 	stopped bool // accepts nothing any more
 	closed  bool
-	linger  *time.Timer
+	linger  *time.Timer // while it has no members
 }
 
 // A member is a worker that shares a listener.
@@ -34,6 +34,7 @@ type member struct {
 	w     *Process
 	l     *listener
 	order int
+	ready bool // it has been told the key, and can get connections
 }
 
 // An incoming is a connection that the primary has accepted and no worker has taken so far. It is the syscall.Conn that
@@ -196,7 +197,9 @@ func (w *Process) answeredNewconn(seq int64, accepted bool) {
 	case accepted:
 		w.handed++
 	default:
-		w.rest()
+		if slices.ContainsFunc(w.shares, func(m *member) bool { return m.l == c.l }) { // otherwise it has just closed it
+			w.rest()
+		}
 		c.takeBack()
 	}
 	for _, m := range w.shares {
@@ -302,15 +305,15 @@ func (l *listener) remove(m *member, mayFollow bool) {
 		return
 	}
 	if mayFollow && !l.stopped && !l.shared && !l.p.closed {
-		if l.linger == nil {
-			l.linger = time.AfterFunc(lingerTime, func() {
-				l.p.mu.Lock()
-				if len(l.members) == 0 {
-					l.close()
-				}
-				l.p.mu.Unlock()
-			})
-		}
+		var t *time.Timer
+		t = time.AfterFunc(lingerTime, func() {
+			l.p.mu.Lock()
+			if l.linger == t {
+				l.close()
+			}
+			l.p.mu.Unlock()
+		})
+		l.linger = t
 		return
 	}
 	l.close()

@@ -287,7 +287,9 @@ func (w *Process) watchExit() {
 	select {
 	case <-w.ch.Done():
 	case <-t.C:
-		w.ch.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+		w.ch.Disconnect(ctx) // what has come can still be received
+		cancel()
 	}
 	p := w.p
 	p.mu.Lock()

@@ -53,7 +53,7 @@ func (t *turns) choose(l *listener, _ *incoming) *member {
 // next returns the first behind the last one, or else the first of all, for which can is true.
 func (t *turns) next(members []*member, can func(w *Process) bool) (next *member) {
 	for _, m := range members {
-		if later := m.order > t.last; (next == nil || later) && can(m.w) {
+		if later := m.order > t.last; (next == nil || later) && m.ready && can(m.w) {
 			if next = m; later {
 				break
 			}

@@ -108,8 +108,8 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 		errno = p.allows(w, q)
 	}
 	p.mu.Lock()
-	if w.forgotten || w.state >= Disconnected {
-		p.unlock() // as Node does, because an error would be the end of many a program that is just leaving
+	if w.forgotten || w.state >= Disconnected || p.closed {
+		p.unlock() // as Node does, because an error would be the end of many a program that is just leaving, or has to
 		return
 	}
 	var l *listener
@@ -125,10 +125,9 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 	}
 	answer.Data = l.data
 	p.lastShare++
-	mem := &member{w, l, p.lastShare}
-	w.shares = append(w.shares, mem)
+	mem := &member{w: w, l: l, order: p.lastShare}
+	w.shares, l.members = append(w.shares, mem), append(l.members, mem)
 	if l.shared {
-		l.members = append(l.members, mem)
 		sock := l.sock
 		p.unlock()
 		answer.Errno = 0
@@ -146,10 +145,8 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 	w.reply(&answer)
 	// Now, as the worker knows the key, it can get connections.
 	p.mu.Lock()
-	if slices.Contains(w.shares, mem) {
-		l.members = append(l.members, mem)
-		l.isDue()
-	}
+	mem.ready = true
+	l.isDue()
 	p.unlock()
 }
 
@@ -164,8 +161,6 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 	}
 	l := p.listeners[q.key]
 	switch {
-	case p.closed && l == nil:
-		return nil, syscall.EACCES
 	case l == nil:
 		var err error
 		if l, err = p.open(q); errors.Is(err, syscall.EADDRINUSE) && p.dropLingering() {
@@ -180,7 +175,8 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 	case slices.ContainsFunc(w.shares, func(m *member) bool { return m.l == l }):
 		return nil, syscall.EADDRINUSE // Node 20 and older would die, newer ones try to bind once more
 	}
-	if l.linger != nil && l.linger.Stop() {
+	if l.linger != nil {
+		l.linger.Stop()
 		l.linger = nil
 	}
 	if l.data == nil {
@@ -221,7 +217,7 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 // dropLingering closes the listeners that nobody shares; it reports whether there were any.
 func (p *Primary) dropLingering() (any bool) {
 	for _, l := range p.listeners {
-		if len(l.members) == 0 && l.linger != nil {
+		if l.linger != nil {
 			l.close()
 			any = true
 		}
