@@ -288,7 +288,9 @@ func (w *Process) watchExit() {
 	case <-w.ch.Done():
 	case <-t.C:
 		ctx, cancel := context.WithTimeout(context.Background(), lastWords)
-		w.ch.Disconnect(ctx) // what has come can still be received
+		if w.ch.Disconnect(ctx) != nil { // after which what has come can still be received
+			w.ch.Close()
+		}
 		cancel()
 	}
 	p := w.p
