@@ -50,6 +50,8 @@ type Process struct {
 	reaped bool
 	own    bool // it leads a process group of its own
 
+	leaving sync.Once // Disconnect
+
 	// What follows is guarded by p.mu.
 	state      State
 	since      time.Time
@@ -140,20 +142,20 @@ func (w *Process) ended() error {
 // of a second after that, because Node 26 closes connections that it has not yet read from. If ctx ends the worker goes on
 // leaving. Disconnect can be called again.
 func (w *Process) Disconnect(ctx context.Context) error {
-	if err := w.disconnect(ctx); err != nil {
-		return err
-	}
+	w.leaving.Do(func() { go w.leave() })
 	return w.Await(ctx, Dead)
 }
 
 // How long before its disconnect a worker has had its last connection.
 const disconnectGrace = 100 * time.Millisecond
 
-func (w *Process) disconnect(ctx context.Context) error {
+// leave asks the worker to disconnect when it is time. Nobody's context ends it, or the worker would be left with no
+// connections and no word.
+func (w *Process) leave() {
 	p := w.p
 	p.mu.Lock()
 	var last []*listener
-	for _, m := range slices.Clone(w.shares) {
+	for _, m := range w.shares {
 		if !m.l.shared && !m.l.othersThan(w) {
 			last = append(last, m.l)
 		}
@@ -161,19 +163,14 @@ func (w *Process) disconnect(ctx context.Context) error {
 	for _, l := range last {
 		l.stopAccepting()
 	}
-	p.mu.Unlock()
-	settled := func() (bool, error) {
-		for _, l := range last {
-			if len(l.pending) > 0 && w.state < Disconnected {
-				return false, nil
-			}
+	p.unlock()
+	p.until(context.Background(), func() (bool, error) {
+		if w.state < Disconnected && slices.ContainsFunc(last, func(l *listener) bool { return len(l.pending) > 0 }) {
+			return false, nil
 		}
 		w.asked, w.meant = true, true
 		return len(w.unanswered) == 0 || w.state >= Disconnected, nil
-	}
-	if err := p.until(ctx, settled); err != nil {
-		return err
-	}
+	})
 	p.mu.Lock()
 	grace := disconnectGrace - time.Since(w.answered)
 	p.mu.Unlock()
@@ -183,12 +180,10 @@ func (w *Process) disconnect(ctx context.Context) error {
 		select {
 		case <-t.C:
 		case <-w.dead:
-		case <-ctx.Done():
-			return ctx.Err()
+			return
 		}
 	}
 	p.mu.Lock()
-	first := !w.forgotten
 	w.forgotten = true
 	shares := w.shares
 	w.shares = nil
@@ -197,14 +192,10 @@ func (w *Process) disconnect(ctx context.Context) error {
 	}
 	seq := p.nextSeq()
 	p.unlock()
-	if !first {
-		return nil
+	err := w.ch.Send(context.Background(), nodeipc.Internal{Value: &note{Cmd: cmdCluster, Act: "disconnect", Seq: seq}})
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		p.log().Warn("cluster: worker cannot be asked to disconnect", "worker", w.id, "error", err)
 	}
-	if err := w.ch.Send(ctx, nodeipc.Internal{Value: &note{Cmd: cmdCluster, Act: "disconnect", Seq: seq}}); err != nil &&
-		!errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("cluster: disconnect worker %d: %w", w.id, err)
-	}
-	return nil
 }
 
 // Shutdown ends the worker by a ladder: Disconnect until ctx ends, then SIGTERM, and after Primary.KillDelay SIGKILL for
@@ -298,8 +289,8 @@ func (w *Process) watchExit() {
 	p.gone(w)
 	p.setState(w, Dead)
 	delete(p.workers, w.id)
+	close(w.dead) // at the same moment
 	p.unlock()
-	close(w.dead)
 }
 
 const lastWords = time.Second
