@@ -1,0 +1,97 @@
+'use strict';
+// A worker of a cluster that lives and ends as its argument says. Runs on Node 12 to 26.
+//
+//	node cluster_life.js '{"listen": [0], "stay": true}'
+//
+//	listen    for each an HTTP server that listens there, and answers with the worker's id and process id; with dgram a socket
+//	          of that type, which binds there
+//	stay      it lives on when it is disconnected
+//	ignore    the signals that do not end it
+//	children  a command each, [name, ...arguments], which are started; with "detached" in front it leaves the process group
+//	env       names of variables
+//
+// The first message to the primary is {ready: {pid, argv, execArgv, debugPort, env, children: [pid]}}; then for each
+// listen, one after the other, {address} or {error}. It does what a message says: {print: text}, then {say: value}, which
+// is sent back, then {busy: true} for ever, or {exit: code}; {serve: true} with a connection; {give: port} sends one that
+// it makes to that port.
+//
+// Without a primary it is one itself, of two workers.
+
+const dgram = require('dgram');
+const http = require('http');
+const net = require('net');
+const { spawn } = require('child_process');
+const cluster = require('cluster');
+
+const life = JSON.parse(process.argv[2] || '{}');
+if (life.stay && cluster.isWorker) setInterval(() => {}, 1e6);
+(life.ignore || []).forEach((signal) => process.on(signal, () => {}));
+
+const server = () => http.createServer((req, res) => {
+  res.setHeader('Connection', 'close');
+  const answer = () => res.end(cluster.worker.id + ' ' + process.pid);
+  if (req.url === '/slow') setTimeout(answer, 50);
+  else answer();
+});
+
+function listen(wanted) {
+  if (wanted.length === 0) return;
+  const where = wanted[0];
+  const socket = where && where.dgram ? dgram.createSocket(where.dgram) : server();
+  socket.on('error', (err) => {
+    process.send({ error: err.code });
+    listen(wanted.slice(1));
+  });
+  socket.on('listening', () => {
+    process.send({ address: socket.address() });
+    listen(wanted.slice(1));
+  });
+  if (where && where.dgram) {
+    socket.on('message', (text, from) => socket.send(String(process.pid), from.port, from.address));
+    socket.bind(where);
+  } else {
+    socket.listen(where);
+  }
+}
+
+process.on('message', (m, handle) => {
+  if (m.print) process.stdout.write(m.print);
+  if (m.say) process.send(m.say);
+  if (m.busy) for (;;);
+  if (m.exit !== undefined) process.exit(m.exit);
+  if (m.serve) server().emit('connection', handle);
+  if (m.give) {
+    const socket = net.connect(m.give, '127.0.0.1', () => process.send({ given: true }, socket));
+  }
+});
+
+if (cluster.isMaster) {
+  let ready = 0;
+  cluster.on('message', () => {
+    if (++ready === 2) process.exit();
+  });
+  cluster.fork();
+  cluster.fork();
+} else {
+  live();
+}
+
+function live() {
+  const children = (life.children || []).map((args) => {
+    const detached = args[0] === 'detached';
+    const command = detached ? args.slice(1) : args;
+    return spawn(command[0], command.slice(1), { detached, stdio: life.stdio || 'ignore' });
+  });
+
+  const env = {};
+  (life.env || []).forEach((name) => {
+    env[name] = process.env[name];
+  });
+  process.send({
+    ready: {
+      pid: process.pid, argv: process.argv.slice(2), execArgv: process.execArgv, debugPort: process.debugPort, env,
+      children: children.map((c) => c.pid),
+    },
+  });
+  listen(life.listen || []);
+}
