@@ -287,7 +287,7 @@ func (p *Primary) Shutdown(ctx context.Context) error {
 	for _, l := range listeners {
 		l.stopAccepting()
 	}
-	p.mu.Unlock()
+	p.unlock()
 	p.until(ctx, func() (bool, error) {
 		return !slices.ContainsFunc(listeners, func(l *listener) bool { return len(l.pending) > 0 && len(l.members) > 0 }), nil
 	})
