@@ -78,6 +78,8 @@ type Primary struct {
 	closed    bool
 	changes   []change // that Changed has not been told
 	telling   bool
+	receiving bool       // Messages was called
+	unread    []*Process // Dead ones that it has not read to the end
 	spawn     spawner
 }
 
@@ -147,6 +149,7 @@ func (p *Primary) Fork(opts *ForkOptions) (*Process, error) {
 			p.workers = make(map[int]*Process)
 		}
 		p.workers[w.id] = w
+		p.notify()
 	}
 	closed := p.closed
 	p.mu.Unlock()
@@ -206,6 +209,9 @@ func (p *Primary) Broadcast(ctx context.Context, v any) error {
 // is read. The handles are the caller's. Messages that nobody receives are dropped, the oldest first, beyond
 // nodeipc.Options.Backlog of each worker; the Logger hears of that. A worker whose messages are received from its own
 // Channel as well has some of them there.
+//
+// Messages may be called again and loses nothing in between; of workers that end while nobody receives it has the last
+// 16, and all that Shutdown ends.
 func (p *Primary) Messages(ctx context.Context) iter.Seq2[*Process, *nodeipc.Message] {
 	return func(yield func(*Process, *nodeipc.Message) bool) {
 		ctx, stop := context.WithCancel(ctx)
@@ -217,11 +223,13 @@ func (p *Primary) Messages(ctx context.Context) iter.Seq2[*Process, *nodeipc.Mes
 		var reading sync.WaitGroup
 		follow := func(w *Process) {
 			for {
-				p.mu.Lock()
-				m := w.held // of an earlier loop
-				w.held = nil
-				p.mu.Unlock()
+				var m *nodeipc.Message
 				var err error
+				p.mu.Lock()
+				if len(w.held) > 0 { // of an earlier loop
+					m, w.held = w.held[0], w.held[1:]
+				}
+				p.mu.Unlock()
 				if m == nil {
 					m, err = w.ch.Receive(ctx)
 				}
@@ -231,13 +239,19 @@ func (p *Primary) Messages(ctx context.Context) iter.Seq2[*Process, *nodeipc.Mes
 					continue
 				}
 				if err != nil {
+					if ctx.Err() == nil {
+						p.mu.Lock()
+						w.read = true
+						p.unread = slices.DeleteFunc(p.unread, func(o *Process) bool { return o == w })
+						p.mu.Unlock()
+					}
 					return
 				}
 				select {
 				case all <- received{w, m}:
 				case <-ctx.Done():
 					p.mu.Lock()
-					w.held = m
+					w.held = append(w.held, m)
 					p.mu.Unlock()
 					return
 				}
@@ -248,10 +262,16 @@ func (p *Primary) Messages(ctx context.Context) iter.Seq2[*Process, *nodeipc.Mes
 			defer close(ended)
 			followed := map[*Process]bool{}
 			p.until(ctx, func() (bool, error) {
-				for _, w := range p.workers {
-					if !followed[w] {
+				p.receiving = true
+				for _, w := range slices.AppendSeq(slices.Clone(p.unread), maps.Values(p.workers)) {
+					if !followed[w] && !w.read {
 						followed[w] = true
-						reading.Go(func() { follow(w) })
+						reading.Go(func() {
+							follow(w)
+							p.mu.Lock()
+							delete(followed, w)
+							p.mu.Unlock()
+						})
 					}
 				}
 				return p.closed && len(p.workers) == 0, nil
@@ -406,6 +426,21 @@ func (p *Primary) gone(w *Process) {
 		m.l.remove(m, !w.meant)
 	}
 }
+
+// ended forgets a worker that has exited. mu is held; unlock follows.
+func (p *Primary) ended(w *Process) {
+	p.gone(w)
+	p.setState(w, Dead)
+	delete(p.workers, w.id)
+	if !p.receiving || w.read {
+		return
+	}
+	if p.unread = append(p.unread, w); len(p.unread) > maxUnread && !p.closed {
+		p.unread = slices.Delete(p.unread, 0, 1)
+	}
+}
+
+const maxUnread = 16
 
 func (p *Primary) nextSeq() int64 {
 	p.seq++

@@ -65,8 +65,9 @@ type Process struct {
 	restUntil  time.Time // it refused a connection
 	watching   bool      // a timer looks after the unanswered
 	warned     bool
-	why        error // the end of the channel, if it was no orderly one
-	held       *nodeipc.Message
+	why        error              // the end of the channel, if it was no orderly one
+	held       []*nodeipc.Message // for the next Messages
+	read       bool               // Messages has read all
 }
 
 // A Status is what there is to say of a worker at one moment.
@@ -286,9 +287,7 @@ func (w *Process) watchExit() {
 	}
 	p := w.p
 	p.mu.Lock()
-	p.gone(w)
-	p.setState(w, Dead)
-	delete(p.workers, w.id)
+	p.ended(w)
 	close(w.dead) // at the same moment
 	p.unlock()
 }
