@@ -20,7 +20,7 @@ type listener struct {
 	shared bool
 	data   *serverData // of the first worker that had any
 
-	members []*member // in the order in which they came
+	members []*member // the next to get a connection first
 	pending []*incoming
 	due     bool // in p.due
 	room    sync.Cond
@@ -33,7 +33,6 @@ type listener struct {
 type member struct {
 	w     *Process
 	l     *listener
-	order int
 	ready bool // it has been told the key, and can get connections
 }
 

@@ -71,7 +71,6 @@ type Primary struct {
 	workers   map[int]*Process
 	listeners map[string]*listener
 	lastID    int
-	lastShare int
 	seq       int64
 	due       []*listener // that unlock looks through
 	ports     int         // inspector ports handed out

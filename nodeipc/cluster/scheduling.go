@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"os"
+	"slices"
 	"time"
 )
 
@@ -32,34 +33,23 @@ func (none) newPolicy() policy { return nil }
 
 type roundRobin struct{}
 
-func (roundRobin) newPolicy() policy { return &turns{} }
+func (roundRobin) newPolicy() policy { return turns{} }
 
-// turns is the policy of RoundRobin: the next in the order in which the members came. One that is slow to answer is passed
-// over while there are others.
-type turns struct{ last int }
+// turns is the policy of RoundRobin, as in Node: the members of a listener are a queue, and one that was chosen goes to its
+// end, where new ones come, too. One that is slow to answer is passed over while there are others.
+type turns struct{}
 
-func (t *turns) choose(l *listener, _ *incoming) *member {
+func (turns) choose(l *listener, _ *incoming) *member {
 	now := time.Now()
-	next := t.next(l.members, func(w *Process) bool { return w.takes(now, promptAnswer) })
-	if next == nil {
-		next = t.next(l.members, func(w *Process) bool { return w.takes(now, slowAnswer) })
-	}
-	if next != nil {
-		t.last = next.order
-	}
-	return next
-}
-
-// next returns the first behind the last one, or else the first of all, for which can is true.
-func (t *turns) next(members []*member, can func(w *Process) bool) (next *member) {
-	for _, m := range members {
-		if later := m.order > t.last; (next == nil || later) && m.ready && can(m.w) {
-			if next = m; later {
-				break
-			}
+	for _, patience := range []time.Duration{promptAnswer, slowAnswer} {
+		can := func(m *member) bool { return m.ready && m.w.takes(now, patience) }
+		if i := slices.IndexFunc(l.members, can); i >= 0 {
+			m := l.members[i]
+			l.members = append(slices.Delete(l.members, i, i+1), m)
+			return m
 		}
 	}
-	return next
+	return nil
 }
 
 const (

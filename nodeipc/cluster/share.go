@@ -124,8 +124,7 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 		return
 	}
 	answer.Data = l.data
-	p.lastShare++
-	mem := &member{w: w, l: l, order: p.lastShare}
+	mem := &member{w: w, l: l}
 	w.shares, l.members = append(w.shares, mem), append(l.members, mem)
 	if l.shared {
 		sock := l.sock
