@@ -159,6 +159,10 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 		return nil, syscall.EMFILE
 	}
 	l := p.listeners[q.key]
+	if q.reuse && w.has(l) { // a worker may have several sockets for datagrams there, if all of them say so
+		q.key += ":" + strconv.Itoa(q.index)
+		l = p.listeners[q.key]
+	}
 	switch {
 	case l == nil:
 		var err error
@@ -171,7 +175,7 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 			p.log().Debug("cluster: a worker's address cannot be opened", "worker", w.id, "key", q.key, "error", err)
 			return nil, errno
 		}
-	case slices.ContainsFunc(w.shares, func(m *member) bool { return m.l == l }):
+	case w.has(l):
 		return nil, syscall.EADDRINUSE // Node 20 and older would die, newer ones try to bind once more
 	}
 	if l.linger != nil {
@@ -182,6 +186,11 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 		l.data = q.data
 	}
 	return l, 0
+}
+
+// has reports whether the worker shares l.
+func (w *Process) has(l *listener) bool {
+	return slices.ContainsFunc(w.shares, func(m *member) bool { return m.l == l })
 }
 
 // open makes a listener.
@@ -248,6 +257,7 @@ func (p *Primary) allows(w *Process, q *wanted) syscall.Errno {
 type wanted struct {
 	Query
 	key     string
+	index   int        // which of the worker's listeners with this address
 	ip      netip.Addr // invalid for all addresses
 	port    int
 	path    string
@@ -285,10 +295,10 @@ func parseWanted(m map[string]any) *wanted {
 		address, q.errno = "", syscall.ENAMETOOLONG
 	}
 	q.key = fmt.Sprintf("%s:%s:%s:%s", orText(address, hasAddress, m, "address"), text(m, "port"), text(m, "addressType"), text(m, "fd"))
+	q.index, _ = number(m["index"])
 	// An index is told apart only where it means another socket: workers before Node 22 send one that goes on counting.
 	if hasPort && port == 0 || q.udp && !hasPort && !hasFD0(fd, hasFD) {
-		index, _ := number(m["index"])
-		q.key += ":" + strconv.Itoa(index)
+		q.key += ":" + strconv.Itoa(q.index)
 	}
 	if flags, ok := number(m["flags"]); ok {
 		q.v6only = flags&flagV6Only != 0
