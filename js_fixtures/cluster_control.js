@@ -5,8 +5,10 @@
 // Reads a command from each line of stdin and writes an event to each line of stdout, JSON both:
 //
 //   {"do":"fork","kind":"node","env":{...}}       -> {"event":"forked","worker":1}; kind "go" starts GO_WORKER
+//                                                 and "settings" are for cluster.setupMaster before that
 //   {"do":"send","worker":1,"message":{...}}      a message for that worker
 //   {"do":"disconnect","worker":1}                -> {"event":"disconnecting","worker":1}, then what comes of it
+//   {"do":"call","worker":1,"method":"kill","args":["SIGTERM"]}   a method of the worker, or of "process" its process
 //   {"do":"flood","worker":1,"count":n,"pad":p}   sends [0,pad] to [n-1,pad], as fast as it goes -> {"event":"flooded",...}
 //   {"do":"stream","worker":1,"count":n}          sends {"echo":0} and on, and checks that [0] and on come back in order
 //                                                 -> {"event":"streamed",...}
@@ -43,7 +45,8 @@ function primary(binary) {
   cluster.setupMaster({ stdio: ['ignore', 2, 2, 'ipc'], serialization: process.env.NODEIPC_SERIALIZATION || 'json' }); // stdout is for the events
 
   const commands = {
-    fork({ kind, env }) {
+    fork({ kind, env, settings }) {
+      if (settings) cluster.setupMaster(settings);
       const worker = kind === 'go' ? forkGo(cluster, binary, env) : cluster.fork(env);
       workers[worker.id] = worker;
       worker.on('online', () => tell('online', worker));
@@ -60,6 +63,10 @@ function primary(binary) {
     disconnect({ worker }) {
       workers[worker].disconnect();
       tell('disconnecting', workers[worker]);
+    },
+    call({ worker, method, args, process }) {
+      const w = workers[worker];
+      (process ? w.process : w)[method](...args);
     },
     flood({ worker, count, pad }) {
       const to = workers[worker];
