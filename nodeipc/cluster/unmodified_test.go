@@ -821,6 +821,7 @@ func ending(how func(*stage)) func(*stage) {
 		s.b.listen("udp", "udp4", datagrams)
 		s.visit("http", address)
 		s.visit("http", address)
+		s.settle() // nothing is on its way
 		how(s)
 		s.log("exit: %s", s.a.exit())
 		live := &stage{t: s.t, policy: s.policy, dir: s.dir, a: s.b, b: s.b, ports: s.ports}
