@@ -1,5 +1,5 @@
 // Demo runs the main job with the real Node of the PATH and shows it: a greeting between Node and Go in every pairing,
-// then a Go worker in a Node cluster. It is what "make demo" runs; it fails if anything is not as it should be.
+// a Go worker in a Node cluster, and a Node worker in a Go cluster. It is what "make demo" runs; it fails if anything is not as it should be.
 package main
 
 import (
@@ -79,10 +79,18 @@ func demo() error {
 	}
 
 	fmt.Println("\nA Node cluster primary with a Node worker and a Go worker")
-	cluster := exec.CommandContext(ctx, node, script("primary.js"), program("worker"))
-	cluster.Stdout, cluster.Stderr = os.Stdout, os.Stderr
-	if err := cluster.Run(); err != nil {
+	primary := exec.CommandContext(ctx, node, script("primary.js"), program("worker"))
+	primary.Stdout, primary.Stderr = os.Stdout, os.Stderr
+	if err := primary.Run(); err != nil {
 		return fmt.Errorf("cluster: %w", err)
+	}
+
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	fmt.Println("\nA Go primary with a Node worker and a Go worker on one port")
+	if err := goPrimary(ctx, []string{node, script("../primary/server.js")}, []string{program("worker")}); err != nil {
+		return fmt.Errorf("Go primary: %w", err)
 	}
 	return nil
 }
