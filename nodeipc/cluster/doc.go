@@ -1,5 +1,10 @@
-// Package cluster makes a Go program a worker of Node's cluster module: it shares the ports of the Node workers beside
-// it, under an unchanged Node primary. The whole of a web server is
+// Package cluster has both sides of Node's cluster module. A Go program can be a worker, which shares the ports of the
+// Node workers beside it under an unchanged Node primary; and it can be the primary, whose workers are unchanged Node
+// programs, Go programs, or both.
+//
+// # A worker
+//
+// The whole of a web server is
 //
 //	err := cluster.ListenAndServe(":8000", mux) // without a primary it serves alone
 //
@@ -23,6 +28,31 @@
 // Worker.Serve does: Shutdown alone closes connections that the primary has just handed over. When the primary is gone
 // http.Server.Serve ends with net.ErrClosed.
 //
-// cluster.fork() starts nothing but Node; the function forkGo of the npm package @nodeipc/go, and its preload, start a Go
-// program in its place.
+// cluster.fork() of Node starts nothing but Node; the function forkGo of the npm package @nodeipc/go, and its preload,
+// start a Go program in its place.
+//
+// # A primary
+//
+// server.js is any Node server; as a worker its listen asks the primary by itself:
+//
+//	p := &cluster.Primary{Command: func() *exec.Cmd { return exec.Command("node", "server.js") }}
+//	defer p.Close()
+//	for range 4 {
+//		w, err := p.Fork(nil)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		if err := w.Await(ctx, cluster.Listening); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//	err := p.Shutdown(ctx) // asks them to leave until ctx ends; then SIGTERM, and SIGKILL
+//
+// A Process is one worker: its State and Status, its Channel for messages, and the ways to end it. ForkOptions give one
+// worker a command, arguments or variables of its own. A worker that has died is not replaced by itself: Primary.Changed
+// and Process.Done tell of it, and examples/primary shows a program that does so and replaces all one by one.
+//
+// The primary opens what workers ask for, with its own rights: Primary.Allow and Primary.Files say what they may have, and
+// docs/security.md what a hostile worker can do. A connection whose worker dies or refuses before it has answered goes to
+// another one.
 package cluster

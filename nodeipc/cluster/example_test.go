@@ -9,6 +9,11 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
@@ -66,5 +71,25 @@ func ExampleJoin() {
 	})}
 	if err := w.Serve(ctx, srv, ln); err != nil { // until the primary asks us to disconnect, or is gone; then it drains
 		log.Fatal(err)
+	}
+}
+
+// A Node server in four processes on its port, unchanged, until a SIGTERM.
+func ExamplePrimary() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	p := &cluster.Primary{Command: func() *exec.Cmd { return exec.Command("node", "server.js") }}
+	defer p.Close()
+	for range 4 {
+		if _, err := p.Fork(nil); err != nil {
+			log.Print(err)
+			return
+		}
+	}
+	<-ctx.Done()
+	leave, cancel := context.WithTimeout(context.Background(), 30*time.Second) // for requests in flight
+	defer cancel()
+	if err := p.Shutdown(leave); err != nil {
+		log.Print(err)
 	}
 }
