@@ -49,10 +49,11 @@
 //	err := p.Shutdown(ctx) // asks them to leave until ctx ends; then SIGTERM, and SIGKILL
 //
 // A Process is one worker: its State and Status, its Channel for messages, and the ways to end it. ForkOptions give one
-// worker a command, arguments or variables of its own. A worker that has died is not replaced by itself: Primary.Changed
-// and Process.Done tell of it, and examples/primary shows a program that does so and replaces all one by one.
+// worker a command, arguments or variables of its own. A worker that has died is not replaced by itself:
+// Primary.Changed and Process.Done tell of it, and examples/primary shows a program that does so and replaces all one
+// by one.
 //
-// The primary opens what workers ask for, with its own rights: Primary.Allow and Primary.Files say what they may have, and
-// docs/security.md what a hostile worker can do. A connection whose worker dies or refuses before it has answered goes to
-// another one.
+// The primary opens what workers ask for, with its own rights: Primary.Allow and Primary.Files say what they may have,
+// and docs/security.md what a hostile worker can do. A connection whose worker dies or refuses before it has answered
+// goes to another one.
 package cluster
