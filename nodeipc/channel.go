@@ -32,6 +32,7 @@ type Channel struct {
 	done  chan struct{}
 
 	lastFrame atomic.Int64 // bytes of what was encoded last: the next may be as long
+	marks     atomic.Bool  // the peer is Bun, as Options.Bun says: what is Internal is marked
 
 	tapMu sync.Mutex // held while Options.Tap is called; taken before mu
 
@@ -99,10 +100,15 @@ type Channel struct {
 const lostFD = -1
 
 // New makes a channel of conn, which it takes over. Handles can be sent over a *net.UnixConn of network "unix" only.
-func New(conn net.Conn, opts *Options) *Channel { return newChannel(connTransport(conn), opts) }
+func New(conn net.Conn, opts *Options) *Channel {
+	return newChannel(connTransport(conn), opts).marked()
+}
 
 func newChannel(conn transport, opts *Options) *Channel {
 	c := &Channel{id: uuid.New(), opts: opts.resolved(), conn: conn, done: make(chan struct{})}
+	if c.opts.Serialization != JSON || c.opts.Relay {
+		c.opts.Bun = false
+	}
 	c.codec = newCodec(&c.opts)
 	c.log = c.opts.Logger.With("channel", c.id)
 	c.in.advanced, c.in.max = c.opts.Serialization == Advanced, c.opts.MaxMessage

@@ -47,7 +47,7 @@ func Connect(opts *Options) (*Channel, error) {
 		return nil, opErrorf(op, "%s=%s: %w", envFD, value, err)
 	}
 	setPeer(t, os.Getppid())
-	return newChannel(t, &o), nil
+	return newChannel(t, &o).marked(), nil
 }
 
 func parseMode(value string) (Serialization, error) {

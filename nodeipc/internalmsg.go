@@ -37,7 +37,7 @@ func (c *Channel) dispatch() error {
 		if c.in.max >= 0 && len(data) > c.in.max {
 			return opErrorf("receive", "%w: %d bytes, the limit is %d (Options.MaxMessage)", ErrMessageTooBig, len(data), c.in.max)
 		}
-		if c.opts.Bun && !c.opts.Relay && len(data) > 0 && data[0] == bunMark {
+		if c.opts.Bun && len(data) > 0 && data[0] == bunMark {
 			if err := c.bunInternal(data[1:]); err != nil {
 				return err
 			}

@@ -34,9 +34,10 @@ type Options struct {
 	// at each hop. A *Message that the program makes itself goes out with its Data as it is, which no reader of a Node peer
 	// must choke on. The backlog may grow beyond its limit while a handle is unanswered, and ErrBacklogFull does not occur.
 	Relay bool
-	// Bun says that the peer is Bun, for a worker of a Bun cluster in JSON mode: internal messages are lines that begin with
-	// byte 02 there, both ways, which any other peer takes for nonsense (docs/protocol.md 6.1). Nothing else in a process
-	// tells who started it.
+	// Bun is for the cluster of Bun in JSON mode: internal messages are lines that begin with byte 02 there, both ways,
+	// which any other peer takes for nonsense (docs/protocol.md 6.1). It says that the peer is Bun, as nothing else in a
+	// process tells who started it; or, with Start and Prepare, that it may be: what is Internal is marked once the peer
+	// has marked something, and a handle of type NetNative or DgramNative beside it goes without a NODE_HANDLE.
 	Bun bool
 	// Tap sees every message of the channel, both ways, one call at a time and in the order of the wire: the program's
 	// own, those with handles, and internal ones, acknowledgements included. It is called from whichever goroutine sends

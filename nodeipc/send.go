@@ -138,7 +138,7 @@ func recycle(buf *[]byte) {
 func (c *Channel) encode(dst []byte, v any) ([]byte, error) {
 	v, posted := unmark(v)
 	from := len(dst)
-	if posted && c.opts.Bun && c.codec.serialization() == JSON {
+	if posted && c.marks.Load() {
 		dst = append(dst, bunMark)
 	}
 	dst, cmd, err := c.codec.encode(dst, v)
@@ -667,7 +667,11 @@ func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
 		own := &Message{Data: m.Data, codec: c.codec}
 		value, posted = own, own.Internal() != ""
 	}
-	frame, payload, cmd, err := c.codec.encodeHandle(nil, e, value)
+	encode := c.codec.encodeHandle
+	if posted && c.marks.Load() && (e.typ == NetNative || e.typ == DgramNative) {
+		encode = c.bunHandle
+	}
+	frame, payload, cmd, err := encode(nil, e, value)
 	if err := checkSent(value, posted, len(frame), cmd, err); err != nil {
 		return nil, err
 	}

@@ -41,5 +41,5 @@ func Pipe(opts *Options) (a, b *Channel, err error) {
 		closeFD(other)
 		return nil, nil, opError("pipe", err)
 	}
-	return newChannel(ta, opts), newChannel(tb, opts), nil
+	return newChannel(ta, opts).marked(), newChannel(tb, opts).marked(), nil
 }
