@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,10 +17,11 @@ import (
 
 // An answersModel is what the order around handles has to be: docs/protocol.md 1.10.
 type answersModel struct {
-	wire    []string // what is still to come out
-	flight  int      // the handle that waits for its answer, or 0
-	tries   int
-	queue   []int // what waits behind it; handles are odd
+	limit   int         // how many handles may be in flight once one was answered
+	wire    []string    // what is still to come out
+	flights []int       // the handles that wait for their answers
+	tries   map[int]int // how often each was sent
+	queue   []int       // what waits behind them; handles are odd
 	outcome map[int]error
 }
 
@@ -31,51 +33,70 @@ func answersFrame(n int) string {
 }
 
 func (m *answersModel) send(n int) {
-	if m.flight != 0 {
-		m.queue = append(m.queue, n)
-		return
-	}
-	m.wire = append(m.wire, answersFrame(n))
-	if n&1 != 0 {
-		m.flight, m.tries = n, 1
+	m.queue = append(m.queue, n)
+	for len(m.queue) > 0 && m.ready(m.queue[0]) {
+		n, m.queue = m.queue[0], m.queue[1:]
+		if n&1 != 0 {
+			m.fly(n)
+		} else {
+			m.wire = append(m.wire, answersFrame(n))
+		}
 	}
 }
 
+func (m *answersModel) ready(n int) bool {
+	return len(m.flights) == 0 || n&1 != 0 && len(m.outcome) > 0 && len(m.flights) < m.limit
+}
+
+func (m *answersModel) fly(n int) {
+	m.wire = append(m.wire, answersFrame(n))
+	m.flights = append(m.flights, n)
+	m.tries[n]++
+}
+
 func (m *answersModel) answer(ack bool) {
-	switch {
-	case m.flight == 0: // for nothing
-	case !ack && m.tries < 4:
-		m.tries++
-		m.wire = append(m.wire, answersFrame(m.flight))
-	default:
-		m.outcome[m.flight] = nil
-		if !ack {
-			m.outcome[m.flight] = ErrHandleNotReceived
-		}
-		m.flight = 0
-		queue := m.queue
-		m.queue = nil
-		for _, n := range queue {
-			m.send(n)
-		}
+	if len(m.flights) == 0 {
+		return // for nothing
+	}
+	n := m.flights[0]
+	m.flights = m.flights[1:]
+	if !ack && m.tries[n] < 4 {
+		m.fly(n)
+		return
+	}
+	m.outcome[n] = nil
+	if !ack {
+		m.outcome[n] = ErrHandleNotReceived
+	}
+	queue := m.queue
+	m.queue = nil
+	for _, n := range queue {
+		m.send(n)
 	}
 }
 
 // However a peer answers handles, what goes out is what the model says, and every handle has one outcome. A byte of the
-// script is a message, a handle, an answer, or several answers for nothing.
+// script is a message, a handle, an answer, or several answers for nothing; the first one says besides how many handles
+// may be in flight.
 func FuzzAnswers(f *testing.F) {
 	testkit.CheckLeaks(f)
 	f.Add([]byte{1, 0, 0, 2, 0, 1, 3, 3, 3, 3, 1, 1, 2, 2, 2, 2})
 	f.Add([]byte{1, 1, 3, 1, 0, 3, 2, 2, 2, 0, 1})
 	f.Add([]byte{3, 2, 4, 1, 0, 2, 4, 4, 4, 4, 1, 0})
 	f.Add([]byte{1, 1, 1, 3, 2, 3, 3, 3, 3, 0, 0, 1, 1, 0})
+	f.Add([]byte{11, 1, 1, 2, 1, 0, 3, 2, 3, 2, 1, 1, 1, 1, 2, 2})
+	f.Add([]byte{16, 2, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 0, 3, 3, 3, 3, 1, 1, 1})
 	handle := newWire(f).here
 	pair(f, nil) // keeps the alarm clock alive, which is costly to make
 	ctx := context.Background()
 	f.Fuzz(func(t *testing.T, script []byte) {
 		script = script[:min(len(script), 60)]
-		c, p := raw(t, nil)
-		model := answersModel{outcome: make(map[int]error)}
+		limit := 1
+		if len(script) > 0 {
+			limit += int(script[0] / 5 % 5)
+		}
+		c, p := raw(t, &Options{HandlesInFlight: limit})
+		model := answersModel{limit: limit, tries: make(map[int]int), outcome: make(map[int]error)}
 		type result struct {
 			n   int
 			err error
@@ -102,7 +123,7 @@ func FuzzAnswers(f *testing.F) {
 				model.answer(false)
 			case 4:
 				// While a handle is in flight the second would count or not: its next frame may be written between them.
-				if model.flight == 0 {
+				if len(model.flights) == 0 {
 					answers = ack + "\n" + nack + "\n" + ack + "\n"
 				}
 			}
@@ -140,7 +161,7 @@ func FuzzAnswers(f *testing.F) {
 				continue
 			}
 			require.ErrorIs(t, r.err, ErrDisconnected)
-			require.Equal(t, r.n == model.flight, errors.Is(r.err, ErrHandleUnconfirmed))
+			require.Equal(t, slices.Contains(model.flights, r.n), errors.Is(r.err, ErrHandleUnconfirmed))
 		}
 		require.Empty(t, results)
 		require.Empty(t, p.in)

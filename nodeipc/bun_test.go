@@ -29,10 +29,11 @@ func TestBunWorker(t *testing.T) {
 
 	var p *process
 	begun := make(chan struct{})
-	failed := make(chan error, 100)
-	accepted := make(chan struct{}, 100)
+	failed := make(chan error, 300)
+	accepted := make(chan struct{}, 300)
 	var mu sync.Mutex
 	var acts, tapped []string
+	inFlight, most := 0, 0
 	internal := func(m *Message) {
 		<-begun
 		var ask struct {
@@ -63,9 +64,16 @@ func TestBunWorker(t *testing.T) {
 	}
 	cmd := nodeCommand(t, "bun_worker.js")
 	cmd.Env = append(os.Environ(), envWorkerID+"=7")
-	p = start(t, cmd, &Options{Bun: true, Internal: internal, Tap: func(e Event) {
+	p = start(t, cmd, &Options{Bun: true, HandlesInFlight: 16, Internal: internal, Tap: func(e Event) {
 		mu.Lock()
 		defer mu.Unlock()
+		switch {
+		case e.Dir == Sent && e.Handle != "":
+			inFlight++
+		case e.Internal == cmdHandleACK:
+			inFlight--
+		}
+		most = max(most, inFlight)
 		tapped = append(tapped, fmt.Sprint(e.Dir, " ", e.Internal, " ", e.Handle))
 	}})
 	close(begun)
@@ -74,18 +82,15 @@ func TestBunWorker(t *testing.T) {
 	require.NoError(t, <-failed)
 	require.NoError(t, <-failed)
 
-	const n = 200
-	for i := range n {
-		w := tcpWire(t)
+	var wires [200]wire
+	for i := range wires {
+		wires[i] = tcpWire(t)
 		newconn := Internal{json.RawMessage(fmt.Sprintf(`{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":%d}`, 100+i))}
-		if i%2 == 0 {
-			require.NoError(t, p.SendHandle(ctx, newconn, NewHandle(w.here.(*net.TCPConn), NetNative)))
-		} else {
-			done := make(chan error, 1)
-			err := p.QueueHandle(newconn, NewHandle(w.here.(*net.TCPConn), NetNative), func(err error) { done <- err })
-			require.NoError(t, err)
-			require.NoError(t, <-done)
-		}
+		h := NewHandle(wires[i].here.(*net.TCPConn), NetNative)
+		require.NoError(t, p.QueueHandle(newconn, h, func(err error) { failed <- err }))
+	}
+	for i, w := range wires {
+		require.NoError(t, <-failed)
 		w.here.Close()
 		select {
 		case <-accepted:
@@ -109,6 +114,7 @@ func TestBunWorker(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(t, []string{"online", "queryServer", "listening", "queryServer", "listening"}, acts[:5])
+	require.Equal(t, 1, most)
 	require.Contains(t, tapped, "sent NODE_CLUSTER net.Native")
 	require.Contains(t, tapped, "sent NODE_CLUSTER dgram.Native")
 	require.Contains(t, tapped, "received NODE_HANDLE_ACK ")

@@ -70,6 +70,7 @@ type Channel struct {
 
 	// Writing.
 	hand        handoff
+	acked       bool   // the peer has answered a handle
 	out, spare  []byte // what is to be written, and a buffer to take its place
 	cur, base   []byte // what the writing goroutine has of the former, and its beginning
 	writing     bool   // a goroutine writes, and takes along what is added to out
@@ -93,7 +94,7 @@ type Channel struct {
 	err     error // why, once ended
 	werr    error // the first write error, or what was lost unwritten at the end
 	timer   *time.Timer
-	lateAt  int64 // when the answer to the handle in flight is late
+	onTime  int64 // no answer to a handle is late before
 	alarmed bool  // the alarm knows this channel
 }
 
@@ -169,7 +170,7 @@ func (c *Channel) receive(ctx context.Context, watched bool) (*Message, error) {
 	m.more = c.batchOn && c.opts.Relay
 	if c.paused && c.queue.bytes <= c.opts.Backlog/2 && c.queue.handles <= maxHandles/2 {
 		c.paused = false
-		c.lateAt = now() + int64(c.opts.HandleTimeout)
+		c.onTime = now() + int64(c.opts.HandleTimeout)
 		c.notify()
 	}
 	c.armStandby()
@@ -603,6 +604,7 @@ type transport interface {
 	TryWrite(p []byte) (int, error)
 	Write(p []byte) (int, error)
 	TrySendFD(p []byte, h syscall.RawConn) (int, error)
+	TakesSeveral() bool
 	WaitWritable() error
 	Interrupt()
 	Resume()

@@ -884,7 +884,7 @@ func TestCloseEndsWaitingCalls(t *testing.T) {
 		{"SendHandle", func(t *testing.T, c *Channel) error {
 			w := newWire(t)
 			return c.SendHandle(limited(t), 1, w.here)
-		}, func(c *Channel) bool { return c.hand.waiting() }},
+		}, func(c *Channel) bool { return c.hand.first() != nil }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testkit.CheckLeaks(t)

@@ -72,8 +72,8 @@
 //
 // A socket travels beside a message: SendHandle takes the connections, listeners and UDP sockets of package net, and what
 // arrives is turned into them by Handle.Conn, Handle.Listener and Handle.PacketConn. TCP, UDP and unix stream sockets can be
-// sent, as the type that Node has for what they are, or as another by NewHandle. One handle is in flight at a time; messages
-// sent later wait until the peer has acknowledged it, as in Node.
+// sent, as the type that Node has for what they are, or as another by NewHandle. One handle is in flight at a time, or
+// as many as Options.HandlesInFlight says; messages sent later wait until the peer has acknowledged it, as in Node.
 //
 // Who has the socket: the sender keeps its copy in every case, and closes it, or goes on using it, as it likes. It may do so
 // when SendHandle has returned, or the done of QueueHandle was called:

@@ -1032,7 +1032,7 @@ func TestSendHandleGivenUp(t *testing.T) {
 		defer c.Close()
 		ctx, cancel := context.WithCancel(context.Background())
 		result := outcome(t, "SendHandle", func() error { return c.SendHandle(ctx, "never", w.here) })
-		until(t, c, "the frame waits", func() bool { return c.writing && !c.hand.idle() && !c.hand.waiting() })
+		until(t, c, "the frame waits", func() bool { return c.writing && !c.hand.idle() && c.hand.first() == nil })
 		cancel()
 		err := result()
 		require.ErrorIs(t, err, context.Canceled)
@@ -1285,6 +1285,35 @@ func TestHandleTimeoutIsForOneAnswer(t *testing.T) {
 	require.NoError(t, result())
 	time.Sleep(limit + limit/3)
 	require.NoError(t, c.Err())
+}
+
+// Of several handles in flight each has its own time, and its own outcome.
+func TestHandleTimeoutOfOneOfSeveral(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, &Options{HandleTimeout: 500 * time.Millisecond, HandlesInFlight: 2})
+	w := newWire(t)
+	results := make([]chan error, 4)
+	for i := range results {
+		results[i] = make(chan error, 1)
+		require.NoError(t, c.QueueHandle(i, w.here, func(err error) { results[i] <- err }))
+	}
+	next := func(i int) {
+		t.Helper()
+		require.Equal(t, ourFrame(NetSocket, fmt.Sprint(i)), p.line())
+		p.handle()
+	}
+	next(0)
+	p.send(ack + "\n")
+	next(1)
+	next(2)
+	p.send(ack + "\n")
+	next(3)
+	p.end()
+	require.NoError(t, <-results[0])
+	require.NoError(t, <-results[1])
+	require.ErrorIs(t, <-results[2], ErrHandleUnconfirmed)
+	require.ErrorIs(t, <-results[3], ErrHandleUnconfirmed)
+	require.ErrorIs(t, c.Err(), ErrHandleTimeout)
 }
 
 // An answer that has come, but waits behind messages that nobody receives, is not late; nor is it in the moment after.

@@ -47,7 +47,10 @@ func (p *handoffPeer) release(plain []*outgoing) {
 	}
 }
 
-func (p *handoffPeer) answered() { p.release(p.next()) }
+// answered is the answer to what went out first.
+func (p *handoffPeer) answered() { p.release(p.end(p.first())) }
+
+func (p *handoffPeer) waiting() bool { return p.first() != nil }
 
 func (p *handoffPeer) went(t *testing.T, want string) {
 	t.Helper()
@@ -116,7 +119,7 @@ func TestHandoffUnwritten(t *testing.T) {
 		require.Same(t, o, p.due())
 		p.wrote()
 		require.Nil(t, p.due())
-		p.unwrote()
+		require.True(t, p.unwrote(o))
 	}
 	require.Zero(t, o.tries)
 	plain, ok := p.withdraw(o)
@@ -171,45 +174,152 @@ func TestHandoffWithdraw(t *testing.T) {
 	require.True(t, p.idle())
 }
 
-// Whatever happens in whatever order: what is not withdrawn goes out once, in the order of put, and a handle only when
-// no other is in flight.
+// With room for several they go out in a row, but for long ones, and plain messages wait for all.
+func TestHandoffOfSeveral(t *testing.T) {
+	testkit.CheckLeaks(t)
+	p := handoffPeer{handoff: handoff{limit: 3}}
+	for _, name := range []string{"h1", "h2", "a", "h3", "h4", "h5", "h6", "b"} {
+		p.put(name)
+	}
+	p.pump()
+	p.went(t, "h1 h2")
+	p.put("h7")
+	p.pump()
+	p.went(t, "")
+	p.answered()
+	p.went(t, "")
+	p.answered()
+	p.pump()
+	p.went(t, "a h3 h4 h5")
+	p.answered()
+	p.pump()
+	p.went(t, "h6")
+	for range 3 {
+		p.answered()
+	}
+	p.pump()
+	p.went(t, "b h7")
+	p.put("h8")
+	p.pump()
+	p.went(t, "h8")
+	p.answered()
+	p.answered()
+	require.True(t, p.idle())
+
+	long := "h" + strings.Repeat("x", aloneFrame)
+	p.put("h1")
+	p.put(long)
+	p.put("h2")
+	p.pump()
+	p.went(t, "h1")
+	p.answered()
+	p.pump()
+	p.went(t, long)
+	p.answered()
+	p.pump()
+	p.went(t, "h2")
+	p.first().parted = true
+	p.put("h3")
+	p.pump()
+	p.went(t, "")
+	p.answered()
+	p.pump()
+	p.went(t, "h3")
+}
+
+// What is asked for once more comes behind those that are written, and before those that are not.
+func TestHandoffSendsOneOfSeveralAgain(t *testing.T) {
+	testkit.CheckLeaks(t)
+	p := handoffPeer{handoff: handoff{limit: 4}}
+	h1, h2 := p.put("h1"), p.put("h2")
+	p.pump()
+	h3 := p.put("h3")
+	require.True(t, p.again())
+	require.Same(t, h2, p.first())
+	_, ok := p.withdraw(h1)
+	require.False(t, ok, "the peer may have it")
+	p.pump()
+	p.went(t, "h1 h2 h1 h3")
+	p.answered()
+	require.Same(t, h1, p.first())
+	p.answered()
+	require.Same(t, h3, p.first())
+
+	h4 := p.put("h4")
+	p.wrote()
+	p.answered()
+	p.answered() // before anything of h4 is written
+	require.False(t, p.unwrote(h4))
+	h5, h6, h7 := p.put("h5"), p.put("h6"), p.put("h7")
+	p.wrote()
+	p.release(p.end(h6)) // cannot be sent
+	require.Same(t, h5, p.first())
+	_, ok = p.withdraw(h7)
+	require.True(t, ok)
+	require.Nil(t, p.due())
+	require.Equal(t, []*outgoing{h5}, p.clear())
+	require.True(t, p.idle())
+}
+
+// Whatever happens in whatever order: what is not withdrawn goes out once, in the order of put, a plain message only
+// when no handle is in flight, and no more handles than may be.
 func TestHandoffRandom(t *testing.T) {
 	testkit.CheckLeaks(t)
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 2))
-		var p handoffPeer
+		p := handoffPeer{handoff: handoff{limit: random.IntN(5)}}
 		var all []string
 		withdrawn := make(map[string]bool)
 		var handles []*outgoing
+		unanswered := 0
+		pump := func() {
+			from := len(p.out)
+			p.pump()
+			unanswered += len(p.out) - from
+			require.LessOrEqual(t, unanswered, max(p.limit, 1))
+			require.LessOrEqual(t, unanswered, p.written)
+			for _, o := range p.flights[:p.written] {
+				require.True(t, p.written == 1 || !o.alone(), "seed %d", seed)
+			}
+		}
+		release := func(plain []*outgoing) {
+			require.True(t, len(plain) == 0 || unanswered == 0, "seed %d", seed)
+			p.release(plain)
+		}
 		for n := range 200 {
-			switch random.IntN(6) {
-			case 0, 1:
+			switch random.IntN(7) {
+			case 0:
 				name := "m" + strconv.Itoa(n)
 				all = append(all, name)
 				p.put(name)
-			case 2:
+			case 1, 2:
 				name := "h" + strconv.Itoa(n)
+				if random.IntN(5) == 0 {
+					name += strings.Repeat("x", aloneFrame)
+				}
 				all = append(all, name)
 				handles = append(handles, p.put(name))
 			case 3:
-				p.pump()
-			case 4:
+				pump()
+			case 4, 5:
 				if p.waiting() {
-					p.answered()
+					unanswered--
+					release(p.end(p.first()))
 				}
-			case 5:
+			case 6:
 				if len(handles) > 0 {
 					o := handles[random.IntN(len(handles))]
 					if plain, ok := p.withdraw(o); ok {
 						withdrawn[string(o.frame)] = true
-						p.release(plain)
+						release(plain)
 					}
 				}
 			}
 		}
 		for !p.idle() {
-			p.pump()
-			p.answered()
+			pump()
+			unanswered--
+			release(p.end(p.first()))
 		}
 		var want []string
 		for _, name := range all {

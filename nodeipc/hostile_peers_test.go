@@ -161,7 +161,7 @@ func TestNodeDiesWithPartOfAFrame(t *testing.T) {
 	require.Equal(t, `"\"first\""`, text(t, p.Channel))
 	p.stop()
 	result := outcome(t, "SendHandle", func() error { return p.SendHandle(ctx, strings.Repeat("x", 10<<20), w.here) })
-	until(t, p.Channel, "a part is written", func() bool { return p.hand.waiting() && len(p.cur) > 0 })
+	until(t, p.Channel, "a part is written", func() bool { return p.hand.first() != nil && len(p.cur) > 0 })
 	require.NoError(t, p.cmd.Process.Kill())
 	require.ErrorIs(t, result(), ErrHandleUnconfirmed)
 	ended(t, p.Done(), "Done")
@@ -256,7 +256,7 @@ func TestNodeStopsForGood(t *testing.T) {
 				}
 				handle := outcome(t, "SendHandle", func() error { return p.SendHandle(ctx, "h", w.here) })
 				if what == "a handle" {
-					until(t, p.Channel, "it is on its way", func() bool { return p.hand.waiting() })
+					until(t, p.Channel, "it is on its way", func() bool { return p.hand.first() != nil })
 					send(t, p.Channel, "behind it")
 				}
 				calls := []func() error{

@@ -225,12 +225,12 @@ func (c *Channel) answered(cmd string, data []byte) {
 	ack := cmd == cmdHandleACK
 	c.mu.Lock()
 	defer c.unlock()
-	o := c.hand.flight
-	if c.hand.waiting() {
+	o := c.hand.first()
+	if o != nil {
 		c.tapFlight(o)
 	}
 	c.tap(Received, data, cmd, "")
-	if !c.hand.waiting() {
+	if o == nil {
 		c.calls = append(c.calls, func() {
 			c.log.Warn("nodeipc: the peer answered a handle that was not sent", "ack", ack)
 		})
@@ -242,10 +242,12 @@ func (c *Channel) answered(cmd string, data []byte) {
 	if !ack {
 		if c.hand.again() {
 			c.pending += len(o.frame)
-			c.stopTimer()
+			o.late = 0
+			c.setTimer()
 			return
 		}
 		err = opErrorf("send handle", "%w, sent %d times", ErrHandleNotReceived, o.tries)
 	}
+	c.acked = true
 	c.landed(o, err)
 }

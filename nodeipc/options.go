@@ -25,6 +25,13 @@ type Options struct {
 	// HandleTimeout is how long the peer may take to read what was sent before a handle, and to answer it; then the
 	// channel ends with ErrHandleTimeout. 0 means for ever, as in Node.
 	HandleTimeout time.Duration
+	// HandlesInFlight is how many handles may be sent one after the other before the first is answered; 0 and 1 mean one,
+	// as in Node. More is for many small messages with handles in a row, such as the connections of a cluster: any other
+	// message still waits until they all are answered, and one with a handle is sent alone if its frame is longer than
+	// 4 KiB, or the socket takes only part of it. A handle that the peer asks for once more comes behind those that were
+	// sent meanwhile. Node and this package take any number; towards Deno, on another system than Linux, with Relay, and
+	// once Bun has marked something (Options.Bun) it is 1.
+	HandlesInFlight int
 	// Logger hears what has no caller to tell. Nil means silence.
 	Logger *slog.Logger
 	// Relay makes the channel a hop between two programs that speak to each other through this one: what Receive returns
@@ -100,6 +107,9 @@ func (o *Options) resolved() Options {
 	}
 	if r.MaxMessage == 0 {
 		r.MaxMessage = defaultMaxMessage
+	}
+	if r.Relay || r.HandlesInFlight < 1 {
+		r.HandlesInFlight = 1
 	}
 	if r.Backlog <= 0 {
 		r.Backlog = defaultBacklog

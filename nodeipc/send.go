@@ -433,20 +433,27 @@ func (c *Channel) stepBytes(wait bool) error {
 func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	// Noted beforehand: the answer may be here before we are back.
 	c.hand.wrote()
+	// What the peer is, is certain once it has answered a handle: before, it may be a script that has yet to start it.
+	learn, limit := c.opts.HandlesInFlight > 1 && c.acked && c.hand.limit == 0, 1
 	c.mu.Unlock()
+	if learn && !c.marks.Load() && c.conn.TakesSeveral() {
+		limit = c.opts.HandlesInFlight
+	}
 	n, err := c.conn.TrySendFD(o.frame, o.handle)
 	c.mu.Lock()
+	if learn {
+		c.hand.limit = limit
+		c.hand.board()
+	}
 	if c.ended && err != nil {
 		return nil
 	}
 	if err != nil {
-		if o == c.hand.flight {
-			c.hand.unwrote()
-		} else {
+		if !c.hand.unwrote(o) {
 			c.pending -= len(o.frame) // the peer has answered it unseen
 		}
 		if err == fdconn.ErrAgain && wait {
-			if c.timer == nil { // or a peer that does not read what came before would never be late
+			if o.late == 0 { // or a peer that does not read what came before would never be late
 				c.startTimer(o)
 			}
 			c.mu.Unlock()
@@ -469,6 +476,9 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	c.tapFlight(o)
 	c.cur = o.frame[n:]
 	c.base = nil
+	if len(c.cur) > 0 {
+		o.parted = true
+	}
 	c.pending -= n
 	c.outTotal += int64(len(o.frame))
 	c.outWritten += int64(n)
@@ -505,20 +515,19 @@ func (c *Channel) endOf(o *outgoing) error {
 	return opError("send handle", c.gone())
 }
 
-// handleLate ends the channel unless the handle was answered. An answer that waits unread because nobody receives is
-// not late: the time begins anew when reading goes on.
-func (c *Channel) handleLate(o *outgoing, tries int) {
+// handleLate ends the channel if the answer to the first handle is late. One that waits unread because nobody receives
+// is not: the time begins anew when reading goes on.
+func (c *Channel) handleLate() {
 	c.mu.Lock()
 	defer c.unlock()
-	if o.finished || o.tries != tries || c.ended {
+	if c.ended {
 		return
 	}
-	left := time.Duration(c.lateAt - now())
 	if c.paused {
-		left = c.opts.HandleTimeout
+		c.onTime = now() + int64(c.opts.HandleTimeout)
 	}
-	if left > 0 {
-		c.timer = time.AfterFunc(left, func() { c.handleLate(o, tries) })
+	if at := c.lateAt(); at == 0 || at > now() {
+		c.setTimer()
 		return
 	}
 	c.end(opErrorf("send handle", "%w (%v)", ErrHandleTimeout, c.opts.HandleTimeout))
@@ -526,25 +535,35 @@ func (c *Channel) handleLate(o *outgoing, tries int) {
 
 // landed ends the flight of o and lets what waited behind it go. mu is held; the caller sees to it that pump follows.
 func (c *Channel) landed(o *outgoing, err error) {
-	c.stopTimer()
 	c.finish(o, err)
-	c.release(c.hand.next())
+	c.release(c.hand.end(o))
+	c.setTimer()
 }
 
 // startTimer begins to count Options.HandleTimeout for this try of o.
 func (c *Channel) startTimer(o *outgoing) {
 	if d := c.opts.HandleTimeout; d > 0 {
-		c.stopTimer()
-		tries := o.tries
-		c.lateAt = now() + int64(d)
-		c.timer = time.AfterFunc(d, func() { c.handleLate(o, tries) })
+		o.late = now() + int64(d)
+		c.setTimer()
 	}
 }
 
-func (c *Channel) stopTimer() {
+// lateAt is when the answer to the first handle in flight is late, or 0. Those behind it are late no earlier.
+func (c *Channel) lateAt() int64 {
+	if c.hand.idle() || c.hand.flights[0].late == 0 {
+		return 0
+	}
+	return max(c.hand.flights[0].late, c.onTime)
+}
+
+// setTimer sets the timer for the handle that is the first now. mu is held.
+func (c *Channel) setTimer() {
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
+	}
+	if at := c.lateAt(); at != 0 {
+		c.timer = time.AfterFunc(time.Duration(at-now()), c.handleLate)
 	}
 }
 
@@ -612,11 +631,8 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	if o.finished {
 		return o.err
 	}
-	first := o == c.hand.flight
 	if plain, ok := c.hand.withdraw(o); ok {
-		if first {
-			c.stopTimer()
-		}
+		c.setTimer()
 		c.pending -= len(o.frame)
 		c.release(plain)
 		c.notify() // there is room

@@ -68,7 +68,7 @@ func (c *Channel) tapReceived(data []byte, cmd string, typ HandleType) {
 	}
 }
 
-// tapFlight notes that the handle in flight has gone out, once for each time that it is sent: when it was written, or
+// tapFlight notes that a handle in flight has gone out, once for each time that it is sent: when it was written, or
 // when the answer is here before the writer is back. mu is held.
 func (c *Channel) tapFlight(o *outgoing) {
 	if o.tapped < o.tries {

@@ -29,6 +29,7 @@ func (t streamTransport) TrySendFD([]byte, syscall.RawConn) (int, error) {
 	return 0, &fdconn.HandleError{Err: errors.New("this connection carries no descriptors; a unix stream socket does")}
 }
 
+func (t streamTransport) TakesSeveral() bool  { return false }
 func (t streamTransport) WaitWritable() error { return nil }
 func (t streamTransport) Interrupt()          { t.SetReadDeadline(time.Unix(1, 0)) }
 func (t streamTransport) Resume()             { t.SetReadDeadline(time.Time{}) }

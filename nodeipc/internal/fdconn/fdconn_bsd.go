@@ -59,6 +59,9 @@ type writerState struct{}
 
 func (c *Conn) letReadEnd() {}
 
+// TakesSeveral is as on Linux; of these systems it is not known.
+func (c *Conn) TakesSeveral() bool { return false }
+
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
 // to inherit (docs/protocol.md 1.2).
 func Pair() (ours, theirs int, err error) {

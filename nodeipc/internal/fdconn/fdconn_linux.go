@@ -96,17 +96,26 @@ const denoGap = 5 * time.Millisecond
 
 // letReadEnd waits out the moment in which Deno, which has taken the last bytes, is still in that call: what is written
 // now would come with the same read. In a virtual machine the moment is long enough to lose one descriptor in 500, and
-// nothing tells when it is over, so that only time is left. What program the peer is, is looked up when it matters:
-// earlier it may be a script that has not come to start it.
+// nothing tells when it is over, so that only time is left.
 func (c *Conn) letReadEnd() {
+	if c.toDeno() {
+		time.Sleep(denoGap)
+	}
+}
+
+// toDeno looks up what program the peer is, when it matters: earlier it may be a script that has not come to start it.
+func (c *Conn) toDeno() bool {
 	if !c.denoKnown {
 		exe, err := os.Readlink("/proc/" + strconv.Itoa(c.Peer) + "/exe")
 		c.denoKnown, c.deno = true, err == nil && strings.HasPrefix(filepath.Base(exe), "deno")
 	}
-	if c.deno {
-		time.Sleep(denoGap)
-	}
+	return c.deno
 }
+
+// TakesSeveral tells whether TrySendFD may be called again before the peer has read what the last one wrote whole: this
+// kernel ends a read behind a descriptor. Deno, which loses one that is not at the beginning of a read, is spared that.
+// It is for the goroutine that writes.
+func (c *Conn) TakesSeveral() bool { return !c.toDeno() }
 
 // Pair makes two connected sockets, close-on-exec; the first is non-blocking, for us, the second blocking, for a child
 // to inherit (docs/protocol.md 1.2).
