@@ -133,6 +133,8 @@ func (p *Primary) Fork(opts *ForkOptions) (*Process, error) {
 	}
 	w.next = options.Internal
 	options.Internal, options.Overflow = w.internal, nodeipc.DropOldest
+	options.Bun = true // if the worker says so
+	options.HandlesInFlight = maxUnanswered
 	prepared, err := nodeipc.Prepare(cmd, &options)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: fork: %w", err)
