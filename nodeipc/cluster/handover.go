@@ -24,6 +24,7 @@ type listener struct {
 	pending []*incoming
 	due     bool // in p.due
 	room    sync.Cond
+	accepts bool // its goroutine runs, and may have one that is not pending yet
 	stopped bool // accepts nothing any more
 	closed  bool
 	linger  *time.Timer // while it has no members
@@ -62,6 +63,12 @@ const lingerTime = 5 * time.Second
 // accept takes connections until the listener closes.
 func (l *listener) accept() {
 	p := l.p
+	defer func() {
+		p.mu.Lock()
+		l.accepts = false
+		p.notify()
+		p.mu.Unlock()
+	}()
 	pause := time.Duration(0)
 	for {
 		fd, err := l.sock.accept()
@@ -317,6 +324,9 @@ func (l *listener) remove(m *member, mayFollow bool) {
 	}
 	l.close()
 }
+
+// idle reports whether all that was accepted was given to workers. mu is held.
+func (l *listener) idle() bool { return !l.accepts && len(l.pending) == 0 }
 
 // stopAccepting takes what the kernel has of connections and closes the socket. mu is held; unlock follows.
 func (l *listener) stopAccepting() {

@@ -310,7 +310,7 @@ func (p *Primary) Shutdown(ctx context.Context) error {
 	}
 	p.unlock()
 	p.until(ctx, func() (bool, error) {
-		return !slices.ContainsFunc(listeners, func(l *listener) bool { return len(l.pending) > 0 && len(l.members) > 0 }), nil
+		return !slices.ContainsFunc(listeners, func(l *listener) bool { return !l.idle() && len(l.members) > 0 }), nil
 	})
 	workers := p.Workers()
 	errs := make([]error, len(workers))

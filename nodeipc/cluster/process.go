@@ -166,7 +166,7 @@ func (w *Process) leave() {
 	}
 	p.unlock()
 	p.until(context.Background(), func() (bool, error) {
-		if w.state < Disconnected && slices.ContainsFunc(last, func(l *listener) bool { return len(l.pending) > 0 }) {
+		if w.state < Disconnected && slices.ContainsFunc(last, func(l *listener) bool { return !l.idle() }) {
 			return false, nil
 		}
 		w.asked, w.meant = true, true

@@ -217,6 +217,7 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 	}
 	p.listeners[q.key] = l
 	if !l.shared {
+		l.accepts = true
 		go l.accept()
 	}
 	return l, nil
