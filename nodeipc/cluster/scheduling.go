@@ -13,8 +13,8 @@ type Scheduling interface {
 }
 
 var (
-	// RoundRobin gives connections to the workers in turn; the primary accepts them. It is SCHED_RR of Node. A worker that has
-	// not answered yet is passed over while there are others.
+	// RoundRobin gives connections to the workers in turn; the primary accepts them. It is SCHED_RR of Node. A worker that is
+	// slow to answer is passed over while there are others.
 	RoundRobin Scheduling = roundRobin{}
 	// None gives the workers the listening socket itself, and the kernel decides who accepts: SCHED_NONE of Node, which is
 	// fast, and uneven. The socket listens already when a worker gets it, so that a port in use is noticed by the one who asked.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -278,11 +279,8 @@ const (
 	flagReuse  = 4
 )
 
-// The longest address, and the longest data of TLS, that a worker may name.
-const (
-	maxAddress = 4096
-	maxData    = 1024
-)
+// The longest address that a worker may name.
+const maxAddress = 4096
 
 // parseWanted reads what a worker wants. Whatever it sent, the key is one that it can be answered with.
 func parseWanted(m map[string]any) *wanted {
@@ -311,7 +309,9 @@ func parseWanted(m map[string]any) *wanted {
 	q.all.read, _ = m["readableAll"].(bool)
 	q.all.write, _ = m["writableAll"].(bool)
 	if data, ok := m["data"].(map[string]any); ok {
-		if keys, _ := data["ticketKeys"].(string); keys != "" && len(keys) <= maxData {
+		// Others would end the Node workers that they are given to.
+		keys, _ := data["ticketKeys"].(string)
+		if b, err := hex.DecodeString(keys); err == nil && len(b) == ticketKeysSize {
 			q.data = &serverData{TicketKeys: keys}
 		}
 	}

@@ -19,7 +19,7 @@ type socket struct {
 	file *os.File // in the runtime's poller
 	rc   syscall.RawConn
 	addr net.Addr
-	path string // to be removed with it, or ""
+	path *path  // to be removed with it, or nil
 }
 
 // Node's default.
@@ -106,6 +106,12 @@ func openPath(q *wanted) (*socket, error) {
 			name = rel
 		}
 	}
+	// What is done by name afterwards is done in this directory, whatever a worker puts in the way meanwhile.
+	dir, err := os.OpenRoot(filepath.Dir(name))
+	if err != nil {
+		return nil, unix.EACCES
+	}
+	path := &path{dir: dir, base: filepath.Base(name)}
 	s, err := newSocket(unix.AF_UNIX, unix.SOCK_STREAM, func(fd int) error {
 		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 			if err == unix.ENOENT { // as libuv has it
@@ -113,25 +119,38 @@ func openPath(q *wanted) (*socket, error) {
 			}
 			return err
 		}
-		if err := letUse(name, q); err != nil {
-			unix.Unlink(name)
-			return err
+		if err := path.made(q); err != nil {
+			path.remove()
+			return unix.EACCES
 		}
 		if err := unix.Listen(fd, orDefault(q.backlog)); err != nil {
-			unix.Unlink(name)
+			path.remove()
 			return err
 		}
 		return nil
 	})
 	if err != nil {
+		dir.Close()
 		return nil, err
 	}
-	s.path, s.addr = q.path, &net.UnixAddr{Name: q.path, Net: "unix"}
+	s.path, s.addr = path, &net.UnixAddr{Name: q.path, Net: "unix"}
 	return s, nil
 }
 
-// letUse gives everybody the rights that readableAll and writableAll say.
-func letUse(name string, q *wanted) error {
+// A path is the file of a unix socket.
+type path struct {
+	dir  *os.Root
+	base string
+	info os.FileInfo // of what was made
+}
+
+// made notes what was made, and gives everybody the rights that readableAll and writableAll say.
+func (p *path) made(q *wanted) error {
+	info, err := p.dir.Lstat(p.base)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return unix.EACCES // somebody has changed places
+	}
+	p.info = info
 	mode := os.FileMode(0)
 	if q.all.read {
 		mode |= 0o444
@@ -142,11 +161,14 @@ func letUse(name string, q *wanted) error {
 	if mode == 0 {
 		return nil
 	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
+	return p.dir.Chmod(p.base, info.Mode().Perm()|mode)
+}
+
+// remove removes the file, unless something else has its name by now.
+func (p *path) remove() {
+	if info, err := p.dir.Lstat(p.base); err == nil && p.info != nil && os.SameFile(info, p.info) {
+		p.dir.Remove(p.base)
 	}
-	return os.Chmod(name, info.Mode().Perm()|mode)
 }
 
 // openFile makes a socket of a duplicate of f.
@@ -273,11 +295,10 @@ func acceptOnce(ln int) (fd int, err error) {
 
 // close closes the socket and removes its path. It may be called more than once.
 func (s *socket) close() {
-	if s.path != "" && s.file.Close() == nil {
-		os.Remove(s.path)
-		return
+	if s.file.Close() == nil && s.path != nil {
+		s.path.remove()
+		s.path.dir.Close()
 	}
-	s.file.Close()
 }
 
 func closeSocket(fd int) { unix.Close(fd) }
