@@ -283,9 +283,9 @@ func sendable(v any, node int) (rc syscall.RawConn, e envelope, err error) {
 
 // A socketInfo is what the kernel says of a socket that can be sent.
 type socketInfo struct {
-	family family
-	dgram  bool // UDP, otherwise a stream
-	bound  bool // has an address
+	family family // of a TCP socket that is connected or listens maybe IPv4 instead of IPv6
+	dgram  bool   // UDP, otherwise a stream
+	bound  bool   // has an address
 	state  socketState
 }
 

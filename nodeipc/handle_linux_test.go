@@ -2,6 +2,10 @@ package nodeipc
 
 import (
 	"context"
+	"io"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,4 +69,49 @@ func TestHandleWaitsForTheReader(t *testing.T) {
 	p.handle()
 	p.send(ack + "\n")
 	require.NoError(t, result())
+}
+
+// The quick question tells nothing wrong of any socket.
+func TestTCPState(t *testing.T) {
+	testkit.CheckLeaks(t)
+	state := func(v any) (s socketState) {
+		rc, err := v.(syscall.Conn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, rc.Control(func(fd uintptr) { s = tcpState(int(fd)) }))
+		return s
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	require.Equal(t, stateListening, state(ln))
+
+	w := tcpWire(t)
+	require.Equal(t, stateConnected, state(w.here))
+	require.NoError(t, w.there.(*net.TCPConn).CloseWrite())
+	_, err = w.here.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+	require.Equal(t, stateConnected, state(w.here))
+	w = tcpWire(t)
+	require.NoError(t, w.there.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, w.there.Close())
+	_, err = w.here.Read(make([]byte, 1))
+	require.ErrorIs(t, err, unix.ECONNRESET)
+	require.Equal(t, stateIdle, state(w.here))
+
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer udp.Close()
+	require.Equal(t, stateIdle, state(udp))
+	require.Equal(t, stateIdle, state(unixWire(t).here))
+	r, pipe, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer pipe.Close()
+	require.Equal(t, stateIdle, state(r))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	require.Equal(t, stateIdle, tcpState(fd))
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.Equal(t, stateIdle, tcpState(fd))
 }

@@ -76,16 +76,21 @@ func inetAddr(ip net.IP, port int, udp bool) net.Addr {
 
 // inspect refuses what is not a TCP, UDP or unix stream socket, and tells what it is otherwise.
 func inspect(rc syscall.RawConn) (s socketInfo, err error) {
-	var ierr error
-	err = rc.Control(func(fd uintptr) { s, ierr = inspectFD(int(fd)) })
-	if ierr != nil {
-		return socketInfo{}, ierr
+	var seen struct { // in one piece of memory
+		socketInfo
+		err error
 	}
-	return s, err
+	err = rc.Control(func(fd uintptr) { seen.socketInfo, seen.err = inspectFD(int(fd)) })
+	if seen.err != nil {
+		return socketInfo{}, seen.err
+	}
+	return seen.socketInfo, err
 }
 
 func inspectFD(fd int) (s socketInfo, err error) {
-	// Nearly always it is a connection, which two questions show.
+	if state := tcpState(fd); state != stateIdle { // nearly always
+		return socketInfo{state: state, bound: true}, nil
+	}
 	if peer, err := unix.Getpeername(fd); err == nil {
 		if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && typ == unix.SOCK_STREAM {
 			s.state, s.bound = stateConnected, true

@@ -20,6 +20,8 @@ const (
 	maxRounds = 4
 	// The buffer of a frame so long is handed on instead of copied.
 	longFrame = 32 << 10
+	// Most frames of handles are shorter.
+	shortFrame = 256
 	// Larger buffers are not kept by a channel, nor still larger ones for all.
 	maxSpare  = 256 << 10
 	maxPooled = 8 << 20
@@ -687,7 +689,7 @@ func (c *Channel) withHandle(v, h any, done func(error)) (*outgoing, error) {
 	if posted && c.marks.Load() && (e.typ == NetNative || e.typ == DgramNative) {
 		encode = c.bunHandle
 	}
-	frame, payload, cmd, err := encode(nil, e, value)
+	frame, payload, cmd, err := encode(make([]byte, 0, shortFrame), e, value)
 	if err := checkSent(value, posted, len(frame), cmd, err); err != nil {
 		return nil, err
 	}

@@ -384,6 +384,33 @@ func BenchmarkSend(b *testing.B) {
 }
 
 // BenchmarkReceive reads from a peer that only writes.
+// A connection of a cluster, both ends.
+func BenchmarkQueueHandle(b *testing.B) {
+	for _, inFlight := range []int{1, 16} {
+		b.Run(fmt.Sprint(inFlight, " in flight"), func(b *testing.B) {
+			opts := &Options{HandlesInFlight: inFlight, Internal: func(m *Message) { m.Handle.Close() }}
+			c, _ := pair(b, opts)
+			h := NewHandle(tcpWire(b).here.(*net.TCPConn), NetNative)
+			v := Internal{json.RawMessage(`{"cmd":"NODE_CLUSTER","act":"newconn","key":"127.0.0.1:0:4:undefined:0","seq":1}`)}
+			queued := make(chan struct{}, 16)
+			done := func(err error) {
+				if err != nil {
+					b.Error(err)
+				}
+				<-queued
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				queued <- struct{}{}
+				require.NoError(b, c.QueueHandle(v, h, done))
+			}
+			for range cap(queued) {
+				queued <- struct{}{}
+			}
+		})
+	}
+}
+
 func BenchmarkReceive(b *testing.B) {
 	for _, size := range benchSizes {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {

@@ -183,13 +183,9 @@ func TestDescriptors(t *testing.T) {
 	_, one := newSocket(t)
 	_, other := newSocket(t)
 	for _, h := range []syscall.RawConn{one, other} {
-		require.NoError(t, a.rc.Control(func(fd uintptr) {
-			require.NoError(t, h.Control(func(hfd uintptr) {
-				n, err := sendRights(int(fd), []byte("frame"), int(hfd))
-				require.NoError(t, err)
-				require.Equal(t, 5, n)
-			}))
-		}))
+		n, err := a.TrySendFD([]byte("frame"), h)
+		require.NoError(t, err)
+		require.Equal(t, 5, n)
 	}
 	// The kernel does not merge what belongs to different descriptors.
 	for _, h := range []syscall.RawConn{one, other} {

@@ -39,6 +39,11 @@ type Conn struct {
 	outN     int
 	outErr   error
 	tryFn    func(fd uintptr)
+	handle   syscall.RawConn // with out, and what it is sent with
+	rights   []byte
+	fd       int // of this socket, where handle's is at hand
+	withFn   func(fd uintptr)
+	rightsFn func(fd uintptr)
 	lookFn   func(fd uintptr) bool
 	looked   bool
 	poll     [1]unix.PollFd
@@ -57,6 +62,9 @@ func New(s socket) (*Conn, error) {
 	c := &Conn{sock: s, rc: rc}
 	c.recvFn = c.recv
 	c.tryFn = c.send
+	c.withFn = c.sendHandle
+	c.rightsFn = c.sendRights
+	c.rights = unix.UnixRights(0)
 	c.lookFn = c.look
 	return c, nil
 }
@@ -143,54 +151,59 @@ func (c *Conn) send(fd uintptr) {
 // descriptor that it reads behind other bytes. With a *HandleError nothing was written either, but the connection is
 // well; otherwise the descriptor is on its way and n bytes are. h is put into non-blocking mode, see docs/protocol.md 1.9.
 func (c *Conn) TrySendFD(p []byte, h syscall.RawConn) (n int, err error) {
-	var sendErr error
-	outer := c.rc.Control(func(fd uintptr) {
-		if c.plain && unread(int(fd)) {
-			sendErr = ErrAgain
-			return
-		}
-		if c.plain {
-			c.letReadEnd()
-		}
-		inner := h.Control(func(hfd uintptr) {
-			if err := unix.SetNonblock(int(hfd), true); err != nil {
-				sendErr = &HandleError{os.NewSyscallError("fcntl", err)}
-				return
-			}
-			n, sendErr = sendRights(int(fd), p, int(hfd))
-		})
-		if inner != nil {
-			sendErr = &HandleError{inner}
-		}
-	})
-	if sendErr == nil {
-		sendErr = outer
+	c.out, c.outN, c.outErr, c.handle = p, 0, nil, h
+	err = c.rc.Control(c.withFn)
+	c.out, c.handle = nil, nil
+	if c.outErr != nil {
+		err = c.outErr
 	}
-	if n > 0 {
-		c.waits, c.plain = 0, n < len(p)
+	if c.outN > 0 {
+		c.waits, c.plain = 0, c.outN < len(p)
 	}
-	return n, c.closedErr(sendErr)
+	return c.outN, c.closedErr(err)
 }
 
-func sendRights(fd int, p []byte, hfd int) (int, error) {
-	oob := unix.UnixRights(hfd)
+func (c *Conn) sendHandle(fd uintptr) {
+	if c.plain && unread(int(fd)) {
+		c.outErr = ErrAgain
+		return
+	}
+	if c.plain {
+		c.letReadEnd()
+	}
+	c.fd = int(fd)
+	if err := c.handle.Control(c.rightsFn); err != nil {
+		c.outErr = &HandleError{err}
+	}
+}
+
+// sendRights sends what it can of out, with the descriptor fd, at once.
+func (c *Conn) sendRights(fd uintptr) {
+	if err := unix.SetNonblock(int(fd), true); err != nil {
+		c.outErr = &HandleError{os.NewSyscallError("fcntl", err)}
+		return
+	}
+	binary.NativeEndian.PutUint32(c.rights[unix.CmsgLen(0):], uint32(fd))
 	for {
-		p, err := sendFault(p, true)
+		p, err := sendFault(c.out, true)
 		n := 0
 		if err == nil {
-			n, err = unix.SendmsgN(fd, p, oob, nil, sendFlags)
+			n, err = unix.SendmsgN(c.fd, p, c.rights, nil, sendFlags)
 		}
 		switch err {
 		case nil:
-			return n, nil
+			c.outN = n
+			return
 		case unix.EINTR:
+			continue
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
-			return 0, ErrAgain
+			c.outErr = ErrAgain
 		case unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN:
-			return 0, os.NewSyscallError("sendmsg", err)
+			c.outErr = os.NewSyscallError("sendmsg", err)
 		default: // the descriptor's fault, or of how many are under way (ETOOMANYREFS)
-			return 0, &HandleError{os.NewSyscallError("sendmsg", err)}
+			c.outErr = &HandleError{os.NewSyscallError("sendmsg", err)}
 		}
+		return
 	}
 }
 
