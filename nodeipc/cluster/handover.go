@@ -226,9 +226,8 @@ func (w *Process) took(seq int64) *incoming {
 	c := w.unanswered[i]
 	w.unanswered = slices.Delete(w.unanswered, i, i+1)
 	if len(w.unanswered) == 0 {
-		w.warned = false
+		w.warned, w.answered = false, time.Now()
 		if w.asked {
-			w.answered = time.Now()
 			w.p.notify()
 		}
 	}
