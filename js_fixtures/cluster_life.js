@@ -15,7 +15,7 @@
 // is sent back, then {busy: true} for ever, or {exit: code}; {serve: true} with a connection; {give: port} sends one that
 // it makes to that port.
 //
-// Without a primary it is one itself, of two workers.
+// Without a primary it is one itself, which says the debugPort of two workers and ends.
 
 const dgram = require('dgram');
 const http = require('http');
@@ -67,7 +67,8 @@ process.on('message', (m, handle) => {
 
 if (cluster.isMaster) {
   let ready = 0;
-  cluster.on('message', () => {
+  cluster.on('message', (worker, m) => {
+    console.log('worker %d has %d', worker.id, m.ready.debugPort);
     if (++ready === 2) process.exit();
   });
   cluster.fork();

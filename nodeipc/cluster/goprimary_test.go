@@ -68,6 +68,7 @@ func TestFork(t *testing.T) {
 	require.Equal(t, cluster.Status{ID: 2, Pid: two.Cmd().Process.Pid, Group: "those", State: cluster.Online}, s)
 	addr := three.Status().Addrs[0].String()
 	require.Equal(t, map[string]int{says(three): 4}, served(t, addr, 4)) // it knows its number
+	settled(t, three)
 	require.EqualValues(t, 4, three.Status().Connections)
 	require.Zero(t, three.Status().Unanswered)
 
@@ -417,8 +418,10 @@ func TestSchedulingOfTheEnvironment(t *testing.T) {
 	}{{"none", nil, false}, {"rr", nil, true}, {"", nil, true}, {"other", nil, true}, {"none", cluster.RoundRobin, true}, {"rr", cluster.None, false}} {
 		t.Setenv("NODE_CLUSTER_SCHED_POLICY", test.env)
 		p := newPrimary(t, &cluster.Primary{Scheduling: test.own})
-		w, addr := beginListening(t, p, life{Listen: anyPort})
-		require.Equal(t, map[string]int{says(w): 3}, served(t, addr, 3))
+		w, _ := begin(t, p, life{Listen: anyPort})
+		results(t, w, 1)
+		require.Equal(t, map[string]int{says(w): 3}, served(t, w.Status().Addrs[0].String(), 3))
+		settled(t, w)
 		if test.primary {
 			require.EqualValues(t, 3, w.Status().Connections, "%+v", test)
 		} else {

@@ -109,6 +109,16 @@ func tell(t testing.TB, w *cluster.Process, v any) {
 	require.NoError(t, w.Channel().Send(within(t), v))
 }
 
+// settled waits until the primary has had what the worker has said so far, such as its answer to a connection.
+func settled(t *testing.T, w *cluster.Process) {
+	t.Helper()
+	tell(t, w, map[string]any{"say": "settled"})
+	var said any
+	for said != "settled" {
+		receive(within(t), t, w.Channel(), &said)
+	}
+}
+
 // exited checks how a worker has ended.
 func exited(t testing.TB, w *cluster.Process, how string) {
 	t.Helper()
