@@ -26,6 +26,9 @@ func TestShort(t *testing.T) {
 	text, err := os.ReadFile(saved)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &file))
+	version, err := output(testkit.Node(t), "--version")
+	require.NoError(t, err)
+	node := program{name: "Node " + version[1:]}.workers()
 	rows := map[string]row{}
 	for _, r := range file.Rows {
 		rows[r.Name] = r
@@ -38,6 +41,9 @@ func TestShort(t *testing.T) {
 		for _, mode := range modes {
 			for i := range s.metrics {
 				name := s.rowName(mode, &s.metrics[i])
+				if mode == nodeWorkers {
+					name = s.rowName(node, &s.metrics[i])
+				}
 				r, ok := rows[name]
 				require.True(t, ok, "no row %s in\n%s", name, out)
 				delete(rows, name)

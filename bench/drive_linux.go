@@ -26,10 +26,14 @@ func micros(d time.Duration, n int) float64 { return float64(d) / 1e3 / float64(
 // round. A round of n messages ends when nothing is in flight any more. How long is judged by the processor time, which
 // waiting for a processor does not add to.
 func (p *peer) measure(t timing, round func(n int) error) (sample, error) {
+	return measure(p.cpu, t, round)
+}
+
+func measure(used func() time.Duration, t timing, round func(n int) error) (sample, error) {
 	run := func(n int) (cpu, wall time.Duration, err error) {
-		before, begin := p.cpu(), time.Now()
+		before, begin := used(), time.Now()
 		err = round(n)
-		return p.cpu() - before, time.Since(begin), err
+		return used() - before, time.Since(begin), err
 	}
 	if _, _, err := run(1); err != nil { // the subject has started now
 		return nil, err

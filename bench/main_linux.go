@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,8 @@ type contestant struct {
 	env  []string
 	verb string // instead of the scenario's
 	mode string
+	more []string // arguments after the mode
+	only string   // the runtime that this is compared with, if not all
 }
 
 func run(cfg config) (err error) {
@@ -178,16 +181,13 @@ func (b *bench) prepare() error {
 
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
-// goSides are the modes of the Go side that are wanted.
+// goSides are the contestants of the Go side that are wanted, one for each mode, or for each Node.
 func (b *bench) goSides(s *scenario) (sides []contestant) {
 	modes := s.modes
 	if s.floor && b.cfg.floor {
 		modes = append(modes[:len(modes):len(modes)], "floor")
 	}
 	for _, m := range modes {
-		if !s.wanted(b.cfg.only, m) {
-			continue
-		}
 		c := contestant{name: m, mode: m, verb: s.verb, argv: []string{b.path("subject")}}
 		switch {
 		case m == "floor":
@@ -199,12 +199,23 @@ func (b *bench) goSides(s *scenario) (sides []contestant) {
 			c.argv = append([]string{b.path("nodeipc"), "tap", "--output", os.DevNull, "--"}, b.nodes[0].argv...)
 		case m == minimal:
 			c.argv, c.verb = []string{b.path("floor")}, "idle"
-		case b.cfg.profile != "":
+		case m == nodeWorkers:
+			for _, p := range b.nodes {
+				c.name, c.only = p.workers(), p.name
+				c.more = append(p.argv[:len(p.argv):len(p.argv)], "serve", "-")
+				sides = append(sides, c)
+			}
+			continue // they are there
+		}
+		if s.cluster {
+			c.more = append(c.argv[:1:1], "serve", "-")
+		}
+		if b.cfg.profile != "" {
 			c.env = []string{profileEnv + "=" + b.cfg.profile}
 		}
 		sides = append(sides, c)
 	}
-	return sides
+	return slices.DeleteFunc(sides, func(c contestant) bool { return !s.wanted(b.cfg.only, c.name) })
 }
 
 // A result is what the runs of one contestant gave. With an error the samples do not count.
@@ -259,7 +270,11 @@ func (b *bench) take(s *scenario, goes []contestant) map[string]*result {
 
 // once runs a fresh process of a contestant.
 func (b *bench) once(s *scenario, c contestant) (sample, error) {
-	argv := append(c.argv[:len(c.argv):len(c.argv)], c.verb, c.mode)
+	argv := append(append(c.argv[:len(c.argv):len(c.argv)], c.verb, c.mode), c.more...)
+	at := b.at
+	if s.cluster {
+		at.driver, at.subject = at.all, at.all
+	}
 	limit := patience + 10*b.timing.Span
 	if s.parent {
 		return b.onceParent(s, c, argv, limit)
@@ -274,9 +289,9 @@ func (b *bench) once(s *scenario, c contestant) (sample, error) {
 		env = append(env, "NODE_UNIQUE_ID=1")
 	}
 	p := &peer{fd: fds[0], buf: readBuffer, began: time.Now()}
-	pin(b.at.subject) // the child inherits the processors of the thread that starts it, which is ours
+	pin(at.subject) // the child inherits the processors of the thread that starts it, which is ours
 	proc, err := spawn(argv, env, limit, os.Stdin, os.Stderr, os.Stderr, theirs)
-	pin(b.at.driver)
+	pin(at.driver)
 	theirs.Close()
 	if err != nil {
 		return nil, p.close(err)

@@ -58,13 +58,16 @@ func (p *peer) close(err error) error {
 	return err
 }
 
-// cpu is the processor time of the peer so far, all its threads included.
-func (p *peer) cpu() time.Duration {
+// cpu is the processor time of the peer so far.
+func (p *peer) cpu() time.Duration { return cpuOf(p.pid) }
+
+// cpuOf is the processor time of a process so far, all its threads included.
+func cpuOf(pid int) time.Duration {
 	const sched = 2 // CPUCLOCK_SCHED, of a whole process
 	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^p.pid<<3|sched), &ts); err != nil {
-		// Our child is not reaped yet, and our parent would be if it had ended before us.
-		panic(fmt.Sprintf("processor clock of process %d: %v", p.pid, err))
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &ts); err != nil {
+		// Our child is not reaped yet, our parent would be if it had ended before us, and workers that end fail their requests.
+		panic(fmt.Sprintf("processor clock of process %d: %v", pid, err))
 	}
 	return time.Duration(ts.Nano())
 }

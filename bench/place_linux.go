@@ -16,6 +16,7 @@ import (
 type placement struct {
 	title           string
 	driver, subject *unix.CPUSet
+	all             *unix.CPUSet // where a cluster runs, which is several processes anyway
 }
 
 func findPlacement(name string) (p placement, err error) {
@@ -32,14 +33,14 @@ func findPlacement(name string) (p placement, err error) {
 	}
 	switch name {
 	case "one":
-		return placement{"driver and subject on one processor", first, first}, nil
+		return placement{"driver and subject on one processor", first, first, all}, nil
 	case "two":
 		if rest.Count() == 0 {
 			return p, errors.New("-cpus two: there is only one")
 		}
-		return placement{"driver and subject on different processors", first, rest}, nil
+		return placement{"driver and subject on different processors", first, rest, all}, nil
 	case "free":
-		return placement{"driver and subject wherever the kernel puts them", all, all}, nil
+		return placement{"driver and subject wherever the kernel puts them", all, all, all}, nil
 	}
 	return p, fmt.Errorf("-cpus %q: want one, two or free", name)
 }

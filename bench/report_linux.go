@@ -145,29 +145,33 @@ func (r *report) scenario(s *scenario, goes []contestant, results map[string]*re
 		for _, c := range goes {
 			m := &s.metrics[i]
 			if name := s.rowName(c.name, m); r.b.cfg.only == nil || r.b.cfg.only.MatchString(name) {
-				r.row(name, c.name, m, results)
+				r.row(name, c, m, results)
 			}
 		}
 	}
 	return good
 }
 
-func (r *report) row(name, mode string, m *metric, results map[string]*result) {
+func (r *report) row(name string, c contestant, m *metric, results map[string]*result) {
 	row := row{Name: name, Unit: m.unit, Share: m.share, Runtimes: map[string]figure{}, Ratios: map[string]figure{},
 		Goals: map[string]verdictOf{}}
 	defer func() { r.file.Rows = append(r.file.Rows, row) }()
 	r.header()
 	cells := []string{name, m.unit}
 	defer func() { r.line(cells) }()
-	if err := results[mode].err; err != nil {
+	if err := results[c.name].err; err != nil {
 		row.Failed = err.Error()
 		cells = append(cells, "FAILED")
 		return
 	}
-	mine := m.values(results[mode].samples)
+	mine := m.values(results[c.name].samples)
 	row.Go = summary(mine)
 	cells = append(cells, row.Go.String())
 	for _, p := range r.b.nodes {
+		if c.only != "" && c.only != p.name {
+			cells = append(cells, "", "", "", "")
+			continue
+		}
 		if results[p.name].err != nil {
 			cells = append(cells, "FAILED", "", "", "")
 			continue
@@ -177,7 +181,7 @@ func (r *report) row(name, mode string, m *metric, results map[string]*result) {
 		row.Runtimes[p.name], row.Ratios[p.name] = their, ratio
 		cells = append(cells, their.String(), m.times(ratio.Median), m.bare(ratio.Min)+".."+m.bare(ratio.Max), "")
 		if by := m.goals.against(p); by != nil && !r.b.cfg.short {
-			goal, met := m.goal(p.name, by[mode], row.Go.Median, ratio.Median, results)
+			goal, met := m.goal(p.name, by[c.mode], row.Go.Median, ratio.Median, results)
 			verdict := map[bool]string{true: " +", false: " !"}
 			if met != nil {
 				cells[len(cells)-1] = goal + verdict[*met]

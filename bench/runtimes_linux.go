@@ -13,6 +13,12 @@ type program struct {
 	argv []string
 }
 
+// workers is a short name for workers of this Node: "Node 20".
+func (p program) workers() string {
+	major, _, _ := strings.Cut(p.name, ".")
+	return major
+}
+
 type runtimes struct {
 	nodes, others []program
 	notes         []string // on what could not be had
@@ -74,6 +80,9 @@ func findProgram(name, script, subject string) (p program, err error) {
 
 // cannot says why a contestant cannot do a scenario at all, where that is known.
 func cannot(name string, s *scenario) string {
+	if s.cluster && !strings.HasPrefix(name, "Node ") && strings.Contains(name, ".") {
+		return "clusters are compared with those of Node"
+	}
 	if s.worker && strings.HasPrefix(name, "Bun ") {
 		return "its cluster has a dialect of its own, lines that begin with a byte 02"
 	}

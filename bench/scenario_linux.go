@@ -31,6 +31,8 @@ type scenario struct {
 	floor    bool     // bench/floor can do it as well
 	worker   bool     // a cluster worker, NODE_UNIQUE_ID set
 	advanced bool     // the serialization
+	cluster  bool     // the subject is a primary; it and its workers have the whole machine
+	alive    bool     // with connections that stay open
 	corpus   func() *corpus
 	inFlight int
 	rounds   int // 0 for the usual number
@@ -72,6 +74,13 @@ const (
 	itself = "itself"
 )
 
+// The Go side of a cluster has Go workers in one mode. In the other it has the same workers as a Node primary, so that there
+// is one contestant for each Node, named after it and compared with it alone.
+const (
+	goWorkers   = "Go"
+	nodeWorkers = "Node"
+)
+
 // scenarios are all of them. The goals are what this project has set itself.
 func scenarios() []scenario {
 	all, two, raw := []string{"raw", "struct", "any"}, []string{"raw", "any"}, []string{"raw"}
@@ -93,6 +102,13 @@ func scenarios() []scenario {
 	megabytes := func(name, key string) metric {
 		g := goals{by: map[string]float64{"raw": 4, "any": 4}, over: minimal}
 		return metric{name: name, unit: "MB", key: key, goals: g}
+	}
+	answers := func(primary, rate goals) []metric {
+		return []metric{
+			{name: "primary", unit: "µs CPU", key: "primary", share: true, goals: primary},
+			{name: "CPU", unit: "µs CPU", key: "cpu", share: true},
+			{name: "rate", unit: "1/s", key: "wall", rate: true, goals: rate},
+		}
 	}
 	return []scenario{
 		{
@@ -159,6 +175,14 @@ func scenarios() []scenario {
 				{name: "p50", unit: "µs", key: "p50", share: true, goals: goals{by: map[string]float64{tapped: 25}, over: itself}},
 				{name: "p99", unit: "µs", key: "p99", share: true},
 			},
+		},
+		{
+			name: "cluster", verb: "primary", modes: []string{nodeWorkers, goWorkers}, cluster: true, drive: driveCluster,
+			metrics: answers(goals{by: map[string]float64{nodeWorkers: 0.5}}, goals{by: map[string]float64{goWorkers: 1.6}}),
+		},
+		{
+			name: "keep-alive", verb: "primary", modes: []string{nodeWorkers, goWorkers}, cluster: true, alive: true,
+			drive: driveCluster, metrics: answers(goals{}, goals{by: map[string]float64{nodeWorkers: 1}})[1:], // the primary has no part in it
 		},
 		{
 			name: "start to online", verb: "online", modes: raw, worker: true, rounds: 10, drive: driveOnline,

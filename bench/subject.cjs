@@ -90,6 +90,23 @@ const verbs = {
     peer.on('disconnect', () => sockets.forEach((s) => s.destroy()));
   },
 
+  // A cluster primary with two workers that `serve`. It says on which port, and which processes they are.
+  primary() {
+    const cluster = require('cluster');
+    cluster.setupMaster({ exec: __filename, args: ['serve', '-'] });
+    const workers = [cluster.fork(), cluster.fork()];
+    let listening = 0;
+    cluster.on('listening', (worker, { port }) => {
+      if (++listening === workers.length) peer.send({ Port: port, Pids: workers.map((w) => w.process.pid) });
+    });
+    peer.on('disconnect', () => cluster.disconnect(() => process.exit(0)));
+  },
+
+  // A worker of it.
+  serve() {
+    require('http').createServer((request, response) => response.end('ok')).listen(0, '127.0.0.1');
+  },
+
   // A cluster worker that stays until the channel ends. Node says `online` by itself, before this file runs.
   online() {
     require('cluster');

@@ -2,7 +2,7 @@
 //
 //	subject VERB MODE [PROGRAM ARGUMENT...]
 //
-// Without a program it is a child, otherwise it starts the program and is its parent. MODE is how messages are treated:
+// Without a program it is a child, otherwise it starts the program and is its parent, or the primary of two of them. MODE is how messages are treated:
 // raw, struct or any. subject.cjs beside this folder does the same in JavaScript, and says what the verbs are.
 package main
 
@@ -111,6 +111,12 @@ func run(ctx context.Context, verb, mode string, program []string) error {
 		}
 		<-w.Done()
 		return nil
+	}
+	switch verb {
+	case "primary":
+		return primary(ctx, program)
+	case "serve":
+		return serve(ctx)
 	}
 	var ch *nodeipc.Channel
 	var err error

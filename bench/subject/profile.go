@@ -10,7 +10,7 @@ import (
 
 // profile writes a CPU profile of the whole run, warm-up included, to the file that the benchmark names.
 func profile() (stop func()) {
-	name := os.Getenv("NODEIPC_BENCH_CPUPROFILE")
+	name := os.Getenv(profileEnv)
 	if name == "" {
 		return func() {}
 	}
