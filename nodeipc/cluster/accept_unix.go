@@ -2,9 +2,10 @@
 
 package cluster
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
+// acceptFD is by package syscall, as that of x/sys/unix asks each new connection for its protocol, to tell its address.
 func acceptFD(ln int) (int, error) {
-	fd, _, err := unix.Accept4(ln, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	fd, _, err := syscall.Accept4(ln, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 	return fd, err
 }
