@@ -3,17 +3,18 @@
 //
 //	node cluster_life.js '{"listen": [0], "stay": true}'
 //
-//	listen    for each an HTTP server that listens there, and answers with the worker's id and process id; with dgram a socket
-//	          of that type, which binds there
+//	listen    for each an HTTP server that listens there, and answers with the worker's id and process id; with dgram a
+//	          socket of that type, which binds there
 //	stay      it lives on when it is disconnected
 //	ignore    the signals that do not end it
-//	children  a command each, [name, ...arguments], which are started; with "detached" in front it leaves the process group
+//	children  a command each, [name, ...arguments], which are started; with "detached" in front it leaves the group
+//	stdio     of the children
 //	env       names of variables
 //
 // The first message to the primary is {ready: {pid, argv, execArgv, debugPort, env, children: [pid]}}; then for each
-// listen, one after the other, {address} or {error}. It does what a message says: {print: text}, then {say: value}, which
-// is sent back, then {busy: true} for ever, or {exit: code}; {serve: true} with a connection; {give: port} sends one that
-// it makes to that port.
+// listen, one after the other, {address} or {error}. It does what a message says: {print: text}, then {say: value},
+// which is sent back, then {busy: true} for ever, or {exit: code}; {serve: true} with a connection; {give: port} sends
+// one that it makes to that port.
 //
 // Without a primary it is one itself, which says the debugPort of two workers and ends.
 

@@ -112,12 +112,15 @@ func TestShutdownLadder(t *testing.T) {
 		took  string
 	}{
 		{name: "leaves", life: life{Listen: anyPort}, delay: slow, how: "exit status 0"},
-		{name: "ignores disconnect", life: life{Listen: anyPort, Stay: true}, delay: slow, how: "signal: terminated", took: "SIGTERM"},
+		{name: "ignores disconnect", life: life{Listen: anyPort, Stay: true}, delay: slow,
+			how: "signal: terminated", took: "SIGTERM"},
 		{name: "ignores SIGTERM", life: life{Stay: true, Ignore: deaf}, delay: fast, how: "signal: killed", took: "SIGKILL"},
 		{name: "grandchildren", life: life{Children: family}, delay: slow, how: "signal: terminated", took: "SIGTERM"},
-		{name: "grandchildren, SIGKILL", life: life{Children: family, Ignore: deaf}, delay: fast, how: "signal: killed", took: "SIGKILL"},
+		{name: "grandchildren, SIGKILL", life: life{Children: family, Ignore: deaf}, delay: fast,
+			how: "signal: killed", took: "SIGKILL"},
 		{name: "busy", then: beBusy, delay: slow, how: "signal: terminated", took: "SIGTERM"},
-		{name: "busy, ignores SIGTERM", life: life{Ignore: deaf}, then: beBusy, delay: fast, how: "signal: killed", took: "SIGKILL"},
+		{name: "busy, ignores SIGTERM", life: life{Ignore: deaf}, then: beBusy, delay: fast,
+			how: "signal: killed", took: "SIGKILL"},
 		{name: "stopped", then: stop, delay: fast, how: "signal: killed", took: "SIGKILL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -183,7 +186,9 @@ func survivors(t *testing.T, m mark, r ready) {
 func TestNoGrandchildSurvives(t *testing.T) {
 	nodeOnly(t)
 	testkit.CheckLeaks(t)
-	family := [][]string{{"sleep", "1000"}, {"sh", "-c", "trap '' TERM INT HUP; sleep 1000; true"}, {"detached", "sleep", "1000"}}
+	family := [][]string{
+		{"sleep", "1000"}, {"sh", "-c", "trap '' TERM INT HUP; sleep 1000; true"}, {"detached", "sleep", "1000"},
+	}
 	for name, end := range map[string]func(t *testing.T, p *cluster.Primary, w *cluster.Process){
 		"exit":  func(t *testing.T, _ *cluster.Primary, w *cluster.Process) { tell(t, w, map[string]any{"exit": 3}) },
 		"Kill":  func(t *testing.T, _ *cluster.Primary, w *cluster.Process) { require.NoError(t, w.Kill()) },
@@ -331,8 +336,8 @@ func TestGoPrimaryIsKilled(t *testing.T) {
 	mark.gone(t)
 }
 
-// lifePrimaryMain is a primary of Node and Go workers of which some cannot be asked to leave; it tells their numbers to the
-// test when they are ready.
+// lifePrimaryMain is a primary of Node and Go workers of which some cannot be asked to leave. It tells the test when
+// they are ready, and who they are.
 func lifePrimaryMain() error {
 	ch, err := nodeipc.Connect(nil)
 	if err != nil {

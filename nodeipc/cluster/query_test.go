@@ -62,7 +62,8 @@ func TestAllow(t *testing.T) {
 		{object{"path": path}, cluster.Query{Network: "unix", Address: path}},
 		{object{"fd": 30}, cluster.Query{Network: "fd", Address: "30"}},
 		{object{"dgram": "udp4", "port": 0}, cluster.Query{Network: "udp", Address: "0.0.0.0:0"}},
-		{object{"dgram": "udp4", "port": port, "address": "127.0.0.1"}, cluster.Query{Network: "udp", Address: fmt.Sprint("127.0.0.1:", port)}},
+		{object{"dgram": "udp4", "port": port, "address": "127.0.0.1"},
+			cluster.Query{Network: "udp", Address: fmt.Sprint("127.0.0.1:", port)}},
 		{object{"dgram": "udp6", "port": 0, "address": "::1"}, cluster.Query{Network: "udp", Address: "[::1]:0"}},
 	}
 	var l life
@@ -184,7 +185,7 @@ func TestFiles(t *testing.T) {
 			buf := make([]byte, 100)
 			n, err := from.Read(buf)
 			require.NoError(t, err)
-			require.Contains(t, []string{fmt.Sprint(all[0].Cmd().Process.Pid), fmt.Sprint(all[1].Cmd().Process.Pid)}, string(buf[:n]))
+			require.Contains(t, []string{fmt.Sprint(all[0].Status().Pid), fmt.Sprint(all[1].Status().Pid)}, string(buf[:n]))
 			require.NoError(t, p.Shutdown(within(t)))
 
 			// They are still the caller's.
@@ -267,8 +268,7 @@ func TestInspectorPorts(t *testing.T) {
 	}
 }
 
-// freePorts returns the first of n ports in a row that nobody has. The system gives none below 32768 to those who do not
-// ask for one.
+// freePorts returns the first of n ports in a row that nobody has. Linux gives none below 32768 to those who take any.
 func freePorts(t testing.TB, n int) int {
 	t.Helper()
 	for range 100 {
