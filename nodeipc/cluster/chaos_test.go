@@ -119,7 +119,7 @@ func chaos(t *testing.T, mode string, span time.Duration) {
 	receive(ctx, t, ch, &ready)
 	require.NotZero(t, ready.Port)
 
-	load := &chaosLoad{address: fmt.Sprintf("127.0.0.1:%d", ready.Port), after: map[string]int{}}
+	load := newChaosLoad(ready.Port)
 	const clients = 8
 	var running sync.WaitGroup
 	for range clients {
@@ -189,22 +189,32 @@ type chaosLoad struct {
 
 	mu    sync.Mutex
 	after map[string]int // lost ones by the worker that had greeted
+	by    map[string]int // served ones by their worker
 	other []error
+}
+
+func newChaosLoad(port int) *chaosLoad {
+	return &chaosLoad{address: fmt.Sprintf("127.0.0.1:%d", port), after: map[string]int{}, by: map[string]int{}}
 }
 
 // hopeless is how long a connection waits for a worker. Only those that the primary has lost with one wait so long.
 const hopeless = 3 * time.Second
 
 func (l *chaosLoad) run() {
-	for n := 0; !l.stop.Load(); n++ {
-		conn, err := net.Dial("tcp", l.address)
-		if err != nil {
-			l.fail(err)
-			return
-		}
-		l.request(conn, n)
-		conn.Close()
+	for n := 0; !l.stop.Load() && l.once(n); n++ {
 	}
+}
+
+// once makes one request; it reports whether there was somebody to make it to.
+func (l *chaosLoad) once(n int) bool {
+	conn, err := net.Dial("tcp", l.address)
+	if err != nil {
+		l.fail(err)
+		return false
+	}
+	defer conn.Close()
+	l.request(conn, n)
+	return true
 }
 
 func (l *chaosLoad) fail(err error) {
@@ -238,5 +248,8 @@ func (l *chaosLoad) request(conn net.Conn, n int) {
 		l.fail(fmt.Errorf("%q instead of %q", answer, want))
 	default:
 		l.served.Add(1)
+		l.mu.Lock()
+		l.by[pid]++
+		l.mu.Unlock()
 	}
 }
