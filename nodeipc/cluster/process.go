@@ -51,6 +51,7 @@ type Process struct {
 	own    bool // it leads a process group of its own
 
 	leaving sync.Once // Disconnect
+	deaf    sync.Once // it is killed for not reading
 
 	// What follows is guarded by p.mu.
 	state      State

@@ -89,8 +89,10 @@ func (w *Process) replied(err error) {
 	switch {
 	case err == nil, errors.Is(err, net.ErrClosed):
 	case errors.Is(err, nodeipc.ErrPeerNotReading):
-		w.p.log().Warn("cluster: worker is killed, it asks and does not read the answers", "worker", w.id)
-		w.Kill()
+		w.deaf.Do(func() { // what it still asks fails in the same way
+			w.p.log().Warn("cluster: worker is killed, it asks and does not read the answers", "worker", w.id)
+			w.Kill()
+		})
 	default:
 		w.p.log().Warn("cluster: reply to a worker", "worker", w.id, "error", err)
 	}
