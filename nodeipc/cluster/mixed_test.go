@@ -106,8 +106,8 @@ func await(t testing.TB, name string, what func() bool) {
 	}
 }
 
-// Workers are killed at random while clients with a connection for each request keep all of them busy. Requests fail only
-// on connections that a killed worker had accepted, and everybody else is served.
+// Workers are killed at random while clients with a connection for each request keep all of them busy. Requests fail
+// only on connections that a killed worker had accepted, and everybody else is served.
 func TestChaosOfGoPrimary(t *testing.T) {
 	nodeOnly(t)
 	testkit.CheckLeaks(t)
