@@ -206,6 +206,13 @@ func TestWorkerAsksForAnything(t *testing.T) {
 		}
 	}
 	h.asksFor(`"none":0`)
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	for range 200 { // the primary keeps none of them
+		h.sendFD(`{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"online","seq":0}}`, null)
+		require.Equal(t, handleAck, h.line())
+	}
 	for range 1000 {
 		h.says(`"act":"online"`)
 		h.says(`"act":"close","key":"none"`)
