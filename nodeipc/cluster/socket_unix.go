@@ -19,7 +19,7 @@ type socket struct {
 	file *os.File // in the runtime's poller
 	rc   syscall.RawConn
 	addr net.Addr
-	path *path  // to be removed with it, or nil
+	path *path // to be removed with it, or nil
 }
 
 // Node's default.
