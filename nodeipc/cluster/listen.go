@@ -305,7 +305,7 @@ func (w *Worker) takeIndex(q *query) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.asked {
-		return errors.New("the primary has asked this worker to disconnect")
+		return errLeaving
 	}
 	set := w.indexes[q.indexKey()]
 	if set != nil && !q.randomPort() {
@@ -321,6 +321,8 @@ func (w *Worker) takeIndex(q *query) error {
 	set.open++
 	return nil
 }
+
+var errLeaving = errors.New("the primary has asked this worker to disconnect")
 
 // freeIndex ends the use of q's index: they count from 0 again when no listener of the address is left.
 func (w *Worker) freeIndex(q *query) {

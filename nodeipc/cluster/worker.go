@@ -366,7 +366,10 @@ func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share)
 		}
 		return nil, err
 	}
-	cancelled := ctx.Done()
+	cancelled, leaving := ctx.Done(), w.done
+	if s == nil {
+		leaving = nil
+	}
 	for {
 		select {
 		case o := <-r.reply:
@@ -378,6 +381,11 @@ func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share)
 				return nil, ctx.Err()
 			}
 			cancelled = nil
+		case <-leaving: // a primary answers no more queries then
+			if forget() {
+				return nil, errLeaving
+			}
+			leaving = nil
 		}
 	}
 }
