@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 type listener struct {
 	p      *Primary
 	key    string
+	order  int // in which they were opened
 	sock   *socket
 	policy policy // nil: the workers have the socket itself
 	shared bool
@@ -44,6 +46,9 @@ type incoming struct {
 	w    *Process // who was sent it, or nil
 	seq  int64    // of that message
 	sent time.Time
+
+	asked bool // peer is known, if it has an address
+	peer  netip.Addr
 
 	mu sync.Mutex
 	fd int
@@ -139,16 +144,36 @@ func (p *Primary) unlock() {
 
 // assign takes the oldest pending connection for which there is a worker.
 func (l *listener) assign() *incoming {
-	if l.closed || len(l.pending) == 0 {
+	if l.closed {
 		return nil
 	}
-	c := l.pending[0]
-	m := l.policy.choose(l, c)
-	if m == nil {
-		return nil
+	now := time.Now()
+	for i, c := range l.pending {
+		m := l.policy.choose(l, c, now)
+		if m == nil {
+			if l.policy.alike() {
+				return nil
+			}
+			continue
+		}
+		l.take(i)
+		c.w, c.seq, c.sent = m.w, l.p.nextSeq(), now
+		m.w.unanswered = append(m.w.unanswered, c)
+		m.w.watch()
+		return c
 	}
-	l.pending[0] = nil
-	if l.pending = l.pending[1:]; len(l.pending) == 0 {
+	return nil
+}
+
+// take removes the pending connection i.
+func (l *listener) take(i int) {
+	if i == 0 {
+		l.pending[0] = nil
+		l.pending = l.pending[1:]
+	} else {
+		l.pending = slices.Delete(l.pending, i, i+1)
+	}
+	if len(l.pending) == 0 {
 		l.pending = nil
 		if l.stopped {
 			l.p.notify()
@@ -157,10 +182,6 @@ func (l *listener) assign() *incoming {
 	if len(l.pending) < maxPending {
 		l.room.Signal()
 	}
-	c.w, c.seq, c.sent = m.w, l.p.nextSeq(), time.Now()
-	m.w.unanswered = append(m.w.unanswered, c)
-	m.w.watch()
-	return c
 }
 
 // send sends the connection to w.

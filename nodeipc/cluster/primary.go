@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
@@ -51,6 +52,12 @@ type Primary struct {
 	// Files are what workers may name by their descriptor's number, as in server.listen({fd: 3}); any other number is EBADF.
 	// They stay the caller's.
 	Files map[int]*os.File
+	// Listeners are sockets that are open already: a *net.TCPListener, *net.UnixListener, *net.UDPConn, or an *os.File of one.
+	// A worker that asks for the address of one shares it, instead of a new socket: before the first worker does connections
+	// wait in the kernel, and they do again when the last one has left. Such come from net.Listen, SystemdListeners, or the
+	// Handover of another primary. They stay the caller's; the primary has duplicates. The addresses must be the same, but for
+	// that a worker's listen without a host means any address that stands for all.
+	Listeners []syscall.Conn
 	// MaxListeners is how many addresses a worker may share at a time; 0 means 1000. More are EMFILE.
 	MaxListeners int
 	// AnswerTimeout is how long a worker may leave a connection unanswered before it is killed, so that others get what it
@@ -66,20 +73,23 @@ type Primary struct {
 	// Logger hears what has no caller to tell. Nil means silence.
 	Logger *slog.Logger
 
-	mu        sync.Mutex
-	wake      chan struct{} // closed when something has changed that somebody waits for
-	workers   map[int]*Process
-	listeners map[string]*listener
-	lastID    int
-	seq       int64
-	due       []*listener // that unlock looks through
-	ports     int         // inspector ports handed out
-	closed    bool
-	changes   []change // that Changed has not been told
-	telling   bool
-	receiving bool       // Messages was called
-	unread    []*Process // Dead ones that it has not read to the end
-	spawn     spawner
+	mu           sync.Mutex
+	wake         chan struct{} // closed when something has changed that somebody waits for
+	workers      map[int]*Process
+	listeners    map[string]*listener
+	lastID       int
+	lastListener int
+	seq          int64
+	due          []*listener // that unlock looks through
+	ports        int         // inspector ports handed out
+	scheduled    Scheduling  // by Schedule, or nil
+	keepPaths    bool        // of unix sockets: a successor has them
+	closed       bool
+	changes      []change // that Changed has not been told
+	telling      bool
+	receiving    bool       // Messages was called
+	unread       []*Process // Dead ones that it has not read to the end
+	spawn        spawner
 }
 
 // A change is one that Changed is told of.

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"time"
 )
 
-// A Scheduling is how the connections of an address reach the workers that share it: RoundRobin or None.
+// A Scheduling is how the connections of an address reach the workers that share it: RoundRobin, None, LeastConnections,
+// Weighted, Sticky or ByRequest. It has no state, and can be given to several primaries.
 type Scheduling interface {
 	// newPolicy returns what decides for one listener; nil means that the workers accept by themselves.
 	newPolicy() policy
@@ -23,8 +25,10 @@ var (
 
 // A policy chooses who gets a connection. Its methods are called with the primary's mu held.
 type policy interface {
-	// choose returns the member of l to give c to, one that can take it; or nil, and then c waits.
-	choose(l *listener, c *incoming) *member
+	// choose returns the member of l to give c to, one that takes it now; or nil, and then c waits.
+	choose(l *listener, c *incoming, now time.Time) *member
+	// alike reports whether no connection can be given away when one has to wait.
+	alike() bool
 }
 
 type none struct{}
@@ -39,14 +43,20 @@ func (roundRobin) newPolicy() policy { return turns{} }
 // end, where new ones come, too. One that is slow to answer is passed over while there are others.
 type turns struct{}
 
-func (turns) choose(l *listener, _ *incoming) *member {
-	now := time.Now()
-	for _, patience := range []time.Duration{promptAnswer, slowAnswer} {
-		can := func(m *member) bool { return m.ready && m.w.takes(now, patience) }
-		if i := slices.IndexFunc(l.members, can); i >= 0 {
-			m := l.members[i]
-			l.members = append(slices.Delete(l.members, i, i+1), m)
-			return m
+func (turns) alike() bool { return true }
+
+func (turns) choose(l *listener, _ *incoming, now time.Time) *member {
+	return l.nextOf(now, func(*member) bool { return true })
+}
+
+// nextOf returns the first in the queue that takes a connection now, among those that may have it, and puts it at the end.
+func (l *listener) nextOf(now time.Time, may func(m *member) bool) *member {
+	for _, patience := range patiences {
+		for i, m := range l.members {
+			if m.takes(now, patience) && may(m) {
+				l.members = append(slices.Delete(l.members, i, i+1), m)
+				return m
+			}
 		}
 	}
 	return nil
@@ -61,22 +71,44 @@ const (
 	slowAnswer = 250 * time.Millisecond
 )
 
-// takes reports whether the worker can be given a connection: it has answered all, or not had the oldest for longer than
+var patiences = [...]time.Duration{promptAnswer, slowAnswer}
+
+// serves reports whether the member can be given connections at all. p.mu is held.
+func (m *member) serves() bool { return m.ready && !m.w.asked && m.w.state < Disconnected }
+
+// takes reports whether it can be given one now: its worker has answered all, or not had the oldest for longer than
 // patience. p.mu is held.
-func (w *Process) takes(now time.Time, patience time.Duration) bool {
-	switch n := len(w.unanswered); {
-	case w.asked || w.state >= Disconnected || w.restUntil.After(now):
+func (m *member) takes(now time.Time, patience time.Duration) bool {
+	if !m.serves() || m.w.restUntil.After(now) {
 		return false
-	case n == 0:
-		return true
-	default:
-		return n < maxUnanswered && now.Sub(w.unanswered[0].sent) < patience
 	}
+	n := len(m.w.unanswered)
+	return n == 0 || n < maxUnanswered && now.Sub(m.w.unanswered[0].sent) < patience
 }
 
-// scheduling returns what p.Scheduling or the environment says.
+// Schedule changes the scheduling, for the connections that come and for those that wait. Whether the primary accepts
+// cannot be changed for an address that workers share: from and to None only what they ask for later is concerned.
+func (p *Primary) Schedule(s Scheduling) error {
+	if s == nil {
+		return errors.New("cluster: schedule: nil is no scheduling")
+	}
+	p.mu.Lock()
+	p.scheduled = s
+	for _, l := range p.listeners {
+		if policy := s.newPolicy(); !l.shared && policy != nil {
+			l.policy = policy
+			l.isDue()
+		}
+	}
+	p.unlock()
+	return nil
+}
+
+// scheduling returns what was set last, or else what p.Scheduling or the environment says. mu is held.
 func (p *Primary) scheduling() Scheduling {
 	switch {
+	case p.scheduled != nil:
+		return p.scheduled
 	case p.Scheduling != nil:
 		return p.Scheduling
 	case os.Getenv("NODE_CLUSTER_SCHED_POLICY") == "none":

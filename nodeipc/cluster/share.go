@@ -202,7 +202,9 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 	l.shared = q.udp || l.policy == nil
 	l.room.L = &p.mu
 	var err error
-	switch {
+	switch given := p.inherited(q); {
+	case given != nil:
+		l.sock, err = openFile(given, q.udp, q.backlog)
 	case q.fd >= 0:
 		l.sock, err = openFile(p.Files[q.fd], q.udp, q.backlog)
 	case q.udp:
@@ -215,6 +217,11 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.keepPaths {
+		l.sock.path = ""
+	}
+	p.lastListener++
+	l.order = p.lastListener
 	if p.listeners == nil {
 		p.listeners = make(map[string]*listener)
 	}

@@ -5,20 +5,31 @@ package cluster
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
+	"syscall"
 )
 
 // The channel itself is not there yet on these systems, so that nothing gets here.
 type socket struct {
 	file *os.File
 	addr net.Addr
+	path string
 }
 
-func openTCP(*wanted) (*socket, error)              { return nil, errors.ErrUnsupported }
-func openUDP(*wanted) (*socket, error)              { return nil, errors.ErrUnsupported }
-func openPath(*wanted) (*socket, error)             { return nil, errors.ErrUnsupported }
-func openFile(*os.File, bool, int) (*socket, error) { return nil, errors.ErrUnsupported }
-func (s *socket) accept() (int, error)              { return -1, errors.ErrUnsupported }
-func (s *socket) tryAccept() (int, error)           { return -1, errors.ErrUnsupported }
-func (s *socket) close()                            {}
-func closeSocket(int)                               {}
+func openTCP(*wanted) (*socket, error)                  { return nil, errors.ErrUnsupported }
+func openUDP(*wanted) (*socket, error)                  { return nil, errors.ErrUnsupported }
+func openPath(*wanted) (*socket, error)                 { return nil, errors.ErrUnsupported }
+func openFile(syscall.Conn, bool, int) (*socket, error) { return nil, errors.ErrUnsupported }
+func (s *socket) accept() (int, error)                  { return -1, errors.ErrUnsupported }
+func (s *socket) tryAccept() (int, error)               { return -1, errors.ErrUnsupported }
+func (s *socket) close()                                {}
+func closeSocket(int)                                   {}
+
+func (c *incoming) client() netip.Addr { return netip.Addr{} }
+
+func (s *socket) duplicate() (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func nameOf(syscall.Conn) (net.Addr, error) { return nil, errors.ErrUnsupported }
+
+func closeOnExec(int) {}

@@ -171,19 +171,11 @@ func (p *path) remove() {
 	}
 }
 
-// openFile makes a socket of a duplicate of f.
-func openFile(f *os.File, udp bool, backlog int) (*socket, error) {
-	rc, err := f.SyscallConn()
+// openFile makes a socket of a duplicate of c.
+func openFile(c syscall.Conn, udp bool, backlog int) (*socket, error) {
+	fd, err := duplicateFD(c)
 	if err != nil {
-		return nil, unix.EBADF
-	}
-	fd := -1
-	var derr error
-	if err := rc.Control(func(from uintptr) { fd, derr = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return nil, unix.EBADF
-	}
-	if derr != nil {
-		return nil, derr
+		return nil, err
 	}
 	want := unix.SOCK_STREAM
 	if udp {
@@ -201,6 +193,47 @@ func openFile(f *os.File, udp bool, backlog int) (*socket, error) {
 	}
 	return ownSocket(fd)
 }
+
+func duplicateFD(c syscall.Conn) (fd int, err error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return -1, unix.EBADF
+	}
+	if cerr := rc.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return -1, unix.EBADF
+	}
+	return fd, err
+}
+
+// duplicate returns another descriptor of the socket.
+func (s *socket) duplicate() (*os.File, error) {
+	fd, err := duplicateFD(s.file)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), s.addr.String()), nil
+}
+
+// nameOf returns the address of a socket of the caller's.
+func nameOf(c syscall.Conn) (addr net.Addr, err error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := rc.Control(func(fd uintptr) {
+		var name unix.Sockaddr
+		if name, err = unix.Getsockname(int(fd)); err == nil {
+			typ, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+			addr = addrOf(name, typ)
+		}
+	})
+	if cerr != nil {
+		err = cerr
+	}
+	return addr, err
+}
+
+func closeOnExec(fd int) { unix.CloseOnExec(fd) }
 
 // newSocket makes a socket and prepares it.
 func newSocket(family, typ int, prepare func(fd int) error) (*socket, error) {
@@ -302,3 +335,21 @@ func (s *socket) close() {
 }
 
 func closeSocket(fd int) { unix.Close(fd) }
+
+// client returns the address of the other end, invalid for a unix path.
+func (c *incoming) client() netip.Addr {
+	if c.asked {
+		return c.peer
+	}
+	c.asked = true
+	c.Control(func(fd uintptr) {
+		sa, _ := unix.Getpeername(int(fd))
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			c.peer = netip.AddrFrom4(sa.Addr)
+		case *unix.SockaddrInet6:
+			c.peer = netip.AddrFrom16(sa.Addr).Unmap()
+		}
+	})
+	return c.peer
+}

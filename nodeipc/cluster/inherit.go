@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// SystemdListeners returns the sockets that systemd, or who else speaks its protocol (sd_listen_fds(3)), has given this
+// process, for Primary.Listeners and Primary.Files. There are none if the variables LISTEN_PID and LISTEN_FDS do not mean
+// this process. They are unset, so that a second call has none, and no worker takes them for its own.
+func SystemdListeners() ([]*os.File, error) {
+	pid, count := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
+	if pid != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		os.Unsetenv(name)
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 0 {
+		return nil, fmt.Errorf("cluster: LISTEN_FDS=%q is no number of descriptors", count)
+	}
+	const first = 3
+	var files []*os.File
+	for fd := first; fd < first+n; fd++ {
+		closeOnExec(fd)
+		f := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
+		if f == nil {
+			return files, fmt.Errorf("cluster: LISTEN_FDS=%q, but descriptor %d is not open", count, fd)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// Handover returns duplicates of the sockets that workers share, for a process that is to take the place of this one: by
+// exec.Cmd.ExtraFiles or over a channel, for the Listeners of its Primary. Both accept from then on, so that nobody is
+// refused while the successor starts its workers; when they listen, Shutdown ends this primary, which leaves the files of
+// unix sockets in place from now on. The files are the caller's to close.
+func (p *Primary) Handover() ([]*os.File, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keepPaths = true
+	var all []*listener
+	for _, l := range p.listeners {
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b *listener) int { return a.order - b.order })
+	var files []*os.File
+	for _, l := range all {
+		l.sock.path = ""
+		f, err := l.sock.duplicate()
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, fmt.Errorf("cluster: hand over %v: %w", l.sock.addr, err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// inherited finds the one of p.Listeners that q means, or nil.
+func (p *Primary) inherited(q *wanted) syscall.Conn {
+	for _, c := range p.Listeners {
+		if addr, err := nameOf(c); err == nil && q.means(addr) {
+			return c
+		}
+	}
+	return nil
+}
+
+// means reports whether a worker that wants q can have a socket with this address.
+func (q *wanted) means(addr net.Addr) bool {
+	ip, port := net.IP(nil), 0
+	switch addr := addr.(type) {
+	case *net.UnixAddr:
+		return q.path != "" && addr.Name != "" && absolute(addr.Name) == absolute(q.path)
+	case *net.TCPAddr:
+		if q.udp {
+			return false
+		}
+		ip, port = addr.IP, addr.Port
+	case *net.UDPAddr:
+		if !q.udp {
+			return false
+		}
+		ip, port = addr.IP, addr.Port
+	default:
+		return false
+	}
+	if q.path != "" || port != q.port || port == 0 {
+		return false
+	}
+	if !q.ip.IsValid() {
+		return ip.IsUnspecified()
+	}
+	return ip.Equal(q.ip.AsSlice())
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
