@@ -34,7 +34,7 @@ func newFleet(t testing.TB, s cluster.Scheduling, groups ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, addr: fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))}
 	f.p = &cluster.Primary{Scheduling: s, Logger: stderrLog, Command: func() *exec.Cmd {
-		cmd := testkit.Peer(t).Command("policy_server.js", f.addr)
+		cmd := testkit.Peer(t).Command("policy_server.js", f.addr) // as it is then
 		cmd.Stderr = os.Stderr
 		return cmd
 	}}
