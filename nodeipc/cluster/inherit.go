@@ -53,7 +53,7 @@ func (p *Primary) Handover() ([]*os.File, error) {
 	slices.SortFunc(all, func(a, b *listener) int { return a.order - b.order })
 	var files []*os.File
 	for _, l := range all {
-		l.sock.path = ""
+		l.sock.keepPath()
 		f, err := l.sock.duplicate()
 		if err != nil {
 			for _, f := range files {

@@ -218,7 +218,7 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 		return nil, err
 	}
 	if p.keepPaths {
-		l.sock.path = ""
+		l.sock.keepPath()
 	}
 	p.lastListener++
 	l.order = p.lastListener

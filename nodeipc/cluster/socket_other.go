@@ -14,7 +14,6 @@ import (
 type socket struct {
 	file *os.File
 	addr net.Addr
-	path string
 }
 
 func openTCP(*wanted) (*socket, error)                  { return nil, errors.ErrUnsupported }
@@ -33,3 +32,5 @@ func (s *socket) duplicate() (*os.File, error) { return nil, errors.ErrUnsupport
 func nameOf(syscall.Conn) (net.Addr, error) { return nil, errors.ErrUnsupported }
 
 func closeOnExec(int) {}
+
+func (s *socket) keepPath() {}

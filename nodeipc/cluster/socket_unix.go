@@ -334,6 +334,14 @@ func (s *socket) close() {
 	}
 }
 
+// keepPath leaves the file in place at the end.
+func (s *socket) keepPath() {
+	if s.path != nil {
+		s.path.dir.Close()
+		s.path = nil
+	}
+}
+
 func closeSocket(fd int) { unix.Close(fd) }
 
 // client returns the address of the other end, invalid for a unix path.
