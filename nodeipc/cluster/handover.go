@@ -24,6 +24,7 @@ type listener struct {
 
 	members []*member // the next to get a connection first
 	pending []*incoming
+	looking int  // connections that the policy looks at
 	due     bool // in p.due
 	room    sync.Cond
 	accepts bool // its goroutine runs, and may have one that is not pending yet
@@ -49,6 +50,10 @@ type incoming struct {
 
 	asked bool // peer is known, if it has an address
 	peer  netip.Addr
+
+	by      policy // who has looked at it
+	inLook  bool   // it has been given to look, which has not returned
+	matched uint64 // what ByRequest has found: a bit for each route
 
 	mu sync.Mutex
 	fd int
@@ -128,7 +133,7 @@ func (l *listener) isDue() {
 func (p *Primary) unlock() {
 	for len(p.due) > 0 {
 		l := p.due[len(p.due)-1]
-		c := l.assign()
+		c, looker := l.assign()
 		if c == nil {
 			l.due = false
 			p.due = p.due[:len(p.due)-1]
@@ -136,23 +141,35 @@ func (p *Primary) unlock() {
 		}
 		w, seq := c.w, c.seq
 		p.mu.Unlock()
-		c.send(w, seq)
+		if looker != nil {
+			looker.look(c)
+		} else {
+			c.send(w, seq)
+		}
 		p.mu.Lock()
+		c.inLook = false
 	}
 	p.mu.Unlock()
 }
 
-// assign takes the oldest pending connection for which there is a worker.
-func (l *listener) assign() *incoming {
+// assign takes the oldest pending connection for which there is a worker, or one that the policy has not looked at.
+func (l *listener) assign() (*incoming, looker) {
 	if l.closed {
-		return nil
+		return nil, nil
 	}
 	now := time.Now()
+	looker, looks := l.policy.(looker)
 	for i, c := range l.pending {
+		if looks && c.by != l.policy {
+			l.take(i)
+			l.looking++
+			c.inLook = true
+			return c, looker
+		}
 		m := l.policy.choose(l, c, now)
 		if m == nil {
 			if l.policy.alike() {
-				return nil
+				return nil, nil
 			}
 			continue
 		}
@@ -160,9 +177,30 @@ func (l *listener) assign() *incoming {
 		c.w, c.seq, c.sent = m.w, l.p.nextSeq(), now
 		m.w.unanswered = append(m.w.unanswered, c)
 		m.w.watch()
-		return c
+		return c, nil
 	}
-	return nil
+	return nil, nil
+}
+
+// looked makes c pending again after by has looked at it.
+func (c *incoming) looked(by policy) {
+	l := c.l
+	p := l.p
+	p.mu.Lock()
+	l.looking--
+	c.by = by
+	if l.closed {
+		c.close()
+	} else {
+		l.pending = append(l.pending, c)
+		l.isDue()
+	}
+	p.notify()
+	if c.inLook {
+		p.mu.Unlock() // the caller of look goes on with it
+		return
+	}
+	p.unlock()
 }
 
 // take removes the pending connection i.
@@ -346,7 +384,7 @@ func (l *listener) remove(m *member, mayFollow bool) {
 }
 
 // idle reports whether all that was accepted was given to workers. mu is held.
-func (l *listener) idle() bool { return !l.accepts && len(l.pending) == 0 }
+func (l *listener) idle() bool { return !l.accepts && len(l.pending) == 0 && l.looking == 0 }
 
 // stopAccepting takes what the kernel has of connections and closes the socket. mu is held; unlock follows.
 func (l *listener) stopAccepting() {
@@ -388,6 +426,14 @@ func (l *listener) forget() {
 	}
 	l.sock.close()
 	l.room.Broadcast()
+	endLooking(l.policy)
+}
+
+// endLooking makes an end of what a policy looks at. mu may be held.
+func endLooking(p policy) {
+	if looker, ok := p.(looker); ok {
+		go looker.end()
+	}
 }
 
 // SyscallConn returns c itself.

@@ -3,6 +3,7 @@
 package cluster_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -170,4 +171,92 @@ func TestLeastConnections(t *testing.T) {
 	// Once the primary has learnt of it, and their share of what follows is short of the 20 of the first.
 	require.Eventually(t, func() bool { return f.ask(8, "/", nil)[" 1"] == 0 }, patience, 10*time.Millisecond)
 	assert.Zero(t, f.ask(20, "/", nil)[" 1"])
+}
+
+func TestByRequest(t *testing.T) {
+	t.Parallel()
+	routes := func(list ...cluster.Route) cluster.Scheduling {
+		s, err := cluster.ByRequest(&cluster.Routes{Routes: list, Timeout: 200 * time.Millisecond, Size: 4096})
+		require.NoError(t, err)
+		return s
+	}
+	toGo, toNode := cluster.Weights{"go": 1}, cluster.Weights{"node": 1}
+	f := newFleet(t, routes(
+		cluster.Route{Pattern: "/api/users/", To: toGo},
+		cluster.Route{Pattern: "POST /forms", To: toGo},
+		cluster.Route{Pattern: "go.example.com/", To: toGo},
+		cluster.Route{Cookie: "canary=1", To: toGo},
+		cluster.Route{Header: "X-Canary", To: toGo},
+		cluster.Route{Pattern: "/none/", To: cluster.Weights{"none": 1}},
+		cluster.Route{To: toNode},
+	), "node", "node", "go")
+	// ask writes the pieces one after the other, and returns who answers.
+	ask := func(pieces ...string) string {
+		c, err := net.Dial("tcp", f.addr)
+		require.NoError(t, err)
+		defer c.Close()
+		for _, piece := range pieces {
+			_, err := io.WriteString(c, piece)
+			require.NoError(t, err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		f.settled()
+		return strings.Fields(string(body))[0]
+	}
+	const end = "Host: example.com\r\nConnection: close\r\n\r\n"
+	for _, row := range []struct {
+		want    string
+		request []string
+	}{
+		{"go", []string{"GET /api/users HTTP/1.1\r\n", end}},
+		{"go", []string{"GET /api/users/7?x=1 HTTP/1.1\r\n" + end}},
+		{"go", []string{"G", "ET /api", "/users/ HT", "TP/1.1\r\n", end}},
+		{"node", []string{"GET /api/usersX HTTP/1.1\r\n" + end}},
+		{"node", []string{"GET /forms HTTP/1.1\r\n" + end}},
+		{"go", []string{"POST /forms HTTP/1.1\r\nContent-Length: 1000\r\n" + end, strings.Repeat("x", 1000)}},
+		{"go", []string{"GET / HTTP/1.1\r\nHost: GO.example.com:8000\r\nConnection: close\r\n\r\n"}},
+		{"go", []string{"GET / HTTP/1.1\r\nCookie: a=b; canary=1\r\n" + end}},
+		{"node", []string{"GET / HTTP/1.1\r\nCookie: a=b; canary=10\r\n" + end}},
+		{"go", []string{"GET / HTTP/1.1\r\nX-Canary: yes\r\n", end}},
+		{"node", []string{"GET /none/ HTTP/1.1\r\n" + end}},
+		{"node", []string{"GET / HTTP/1.1\r\nX-Long: " + strings.Repeat("x", 8000) + "\r\nX-Canary: yes\r\n" + end}},
+	} {
+		assert.Equal(t, row.want, ask(row.request...), "%q", row.request)
+	}
+
+	// A silent client goes to those that any connection goes to, in time, and a slow one holds up nobody.
+	silent, err := net.Dial("tcp", f.addr)
+	require.NoError(t, err)
+	defer silent.Close()
+	assert.Equal(t, "go", ask("GET /api/users HTTP/1.1\r\n"+end))
+	taken := func() int64 {
+		n := int64(0)
+		for _, w := range f.p.Workers() {
+			if w.Group() == "node" {
+				n += w.Status().Connections
+			}
+		}
+		return n
+	}
+	before := taken()
+	require.Eventually(t, func() bool { return taken() == before+1 }, patience, time.Millisecond)
+
+	// The way back, while it runs, for those that wait as well.
+	slow, err := net.Dial("tcp", f.addr)
+	require.NoError(t, err)
+	defer slow.Close()
+	fmt.Fprintf(slow, "GET /api/us")
+	require.NoError(t, f.p.Schedule(routes(cluster.Route{Pattern: "/api/", To: toNode}, cluster.Route{To: toGo})))
+	assert.Equal(t, "node", ask("GET /api/users HTTP/1.1\r\n"+end))
+	assert.Equal(t, "go", ask("GET / HTTP/1.1\r\n"+end))
+	fmt.Fprintf(slow, "ers HTTP/1.1\r\n"+end)
+	answer, err := io.ReadAll(slow)
+	require.NoError(t, err)
+	assert.Contains(t, string(answer), "node")
+
+	_, err = cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{{Pattern: "api", To: toGo}}})
+	assert.ErrorContains(t, err, `cluster: route 1: pattern "api"`)
 }

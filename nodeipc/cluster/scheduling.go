@@ -96,6 +96,7 @@ func (p *Primary) Schedule(s Scheduling) error {
 	p.scheduled = s
 	for _, l := range p.listeners {
 		if policy := s.newPolicy(); !l.shared && policy != nil {
+			endLooking(l.policy)
 			l.policy = policy
 			l.isDue()
 		}

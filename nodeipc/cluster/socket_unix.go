@@ -19,7 +19,7 @@ type socket struct {
 	file *os.File // in the runtime's poller
 	rc   syscall.RawConn
 	addr net.Addr
-	path *path // to be removed with it, or nil
+	path *pathFile // to be removed with it, or nil
 }
 
 // Node's default.
@@ -111,7 +111,7 @@ func openPath(q *wanted) (*socket, error) {
 	if err != nil {
 		return nil, unix.EACCES
 	}
-	path := &path{dir: dir, base: filepath.Base(name)}
+	file := &pathFile{dir: dir, base: filepath.Base(name)}
 	s, err := newSocket(unix.AF_UNIX, unix.SOCK_STREAM, func(fd int) error {
 		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
 			if err == unix.ENOENT { // as libuv has it
@@ -119,12 +119,12 @@ func openPath(q *wanted) (*socket, error) {
 			}
 			return err
 		}
-		if err := path.made(q); err != nil {
-			path.remove()
+		if err := file.made(q); err != nil {
+			file.remove()
 			return unix.EACCES
 		}
 		if err := unix.Listen(fd, orDefault(q.backlog)); err != nil {
-			path.remove()
+			file.remove()
 			return err
 		}
 		return nil
@@ -133,19 +133,19 @@ func openPath(q *wanted) (*socket, error) {
 		dir.Close()
 		return nil, err
 	}
-	s.path, s.addr = path, &net.UnixAddr{Name: q.path, Net: "unix"}
+	s.path, s.addr = file, &net.UnixAddr{Name: q.path, Net: "unix"}
 	return s, nil
 }
 
-// A path is the file of a unix socket.
-type path struct {
+// A pathFile is the file of a unix socket.
+type pathFile struct {
 	dir  *os.Root
 	base string
 	info os.FileInfo // of what was made
 }
 
 // made notes what was made, and gives everybody the rights that readableAll and writableAll say.
-func (p *path) made(q *wanted) error {
+func (p *pathFile) made(q *wanted) error {
 	info, err := p.dir.Lstat(p.base)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return unix.EACCES // somebody has changed places
@@ -165,7 +165,7 @@ func (p *path) made(q *wanted) error {
 }
 
 // remove removes the file, unless something else has its name by now.
-func (p *path) remove() {
+func (p *pathFile) remove() {
 	if info, err := p.dir.Lstat(p.base); err == nil && p.info != nil && os.SameFile(info, p.info) {
 		p.dir.Remove(p.base)
 	}
