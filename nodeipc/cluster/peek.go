@@ -15,11 +15,11 @@ type peekLimits struct {
 
 // An onlooker is told of the first bytes of a connection. Its methods are called without locks, one at a time.
 type onlooker interface {
-	// enough is given what has been sent, and reports whether it is enough; otherwise it is called again with more. last says
-	// that there will not be more, because of a limit or because the connection has ended; then the result does not matter.
-	// head is valid until enough returns.
+	// enough is given what has been sent, and reports whether it is enough; otherwise it is called again with more.
+	// last says that there will not be more, because of a limit or because the connection has ended; then the result
+	// does not matter. head is valid until enough returns.
 	enough(head []byte, last bool) bool
-	// looked is called once, after enough has returned true or was called for the last time. From then on the peeker has
-	// nothing to do with the descriptor, which may be handed on and closed.
+	// looked is called once, after enough has returned true or was called for the last time. From then on the peeker
+	// has nothing to do with the descriptor, which may be handed on and closed.
 	looked()
 }

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A peeker waits for every connection in a goroutine, on a duplicate that the runtime polls.
+// A peeker waits for every connection in a goroutine, on a duplicate that the runtime polls. The end of a connection
+// that has sent something is not told apart from its silence: it is decided when its time is over.
 type peeker struct {
 	eye
 
@@ -79,8 +80,9 @@ func (p *peeker) watch(file *os.File, fd int, o onlooker, seen int) {
 	o.looked()
 }
 
-// close ends the waiting for all, and returns when every looked has been called that belongs to a connection that waited.
-// It must not be called by an onlooker, nor with a lock held that one takes. Afterwards nothing is waited for any more.
+// close ends the waiting for all, and returns when every looked has been called that belongs to a connection that
+// waited. It must not be called by an onlooker, nor with a lock held that one takes. Afterwards nothing is waited for
+// any more.
 func (p *peeker) close() {
 	p.mu.Lock()
 	p.closed = true

@@ -210,8 +210,9 @@ func (p *peeker) expire(now time.Time) {
 	}
 }
 
-// close ends the waiting for all, and returns when every looked has been called that belongs to a connection that waited.
-// It must not be called by an onlooker, nor with a lock held that one takes. Afterwards nothing is waited for any more.
+// close ends the waiting for all, and returns when every looked has been called that belongs to a connection that
+// waited. It must not be called by an onlooker, nor with a lock held that one takes. Afterwards nothing is waited for
+// any more.
 func (p *peeker) close() {
 	p.mu.Lock()
 	p.closed = true

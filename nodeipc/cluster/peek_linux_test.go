@@ -12,8 +12,8 @@ import (
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
-// A connection that was decided is out of the epoll set when it is handed on, although another process has it still, and
-// its descriptor's number can be used again. And the goroutine ends when nothing waits.
+// A connection that was decided is out of the epoll set when it is handed on, although another process has it still,
+// and its descriptor's number can be used again. And the goroutine ends when nothing waits.
 func TestPeekLetsGo(t *testing.T) {
 	testkit.CheckLeaks(t)
 	pairs := newPairs(t, "tcp", "127.0.0.1:0")
@@ -65,7 +65,9 @@ func epollSet(tb testing.TB, p *peeker) string {
 	conn, err := p.set.SyscallConn()
 	require.NoError(tb, err)
 	var info []byte
-	require.NoError(tb, conn.Control(func(fd uintptr) { info, err = os.ReadFile(fmt.Sprint("/proc/self/fdinfo/", fd)) }))
+	require.NoError(tb, conn.Control(func(fd uintptr) {
+		info, err = os.ReadFile(fmt.Sprint("/proc/self/fdinfo/", fd))
+	}))
 	require.NoError(tb, err)
 	return string(info)
 }

