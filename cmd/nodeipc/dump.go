@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,10 @@ var dump = command{
 	short: "prints a payload of V8's serializer, from a file or the standard input",
 }
 
-func init() { dump.run = runDump; commands[0] = dump }
+func init() {
+	dump.run = runDump
+	dump.flags = func(s *streams) *flag.FlagSet { return new(dumpOptions).flags(s) }
+}
 
 // dumpOptions are the flags of dump.
 type dumpOptions struct {
@@ -29,9 +33,8 @@ type dumpOptions struct {
 	limit                 int64
 }
 
-func runDump(s *streams, args []string) error {
-	var o dumpOptions
-	f := dump.flags(s)
+func (o *dumpOptions) flags(s *streams) *flag.FlagSet {
+	f := dump.newFlags(s, "")
 	f.StringVar(&o.input, "input", "auto", "how the bytes come: raw, hex, base64, or auto")
 	f.StringVar(&o.layout, "layout", "auto", "what host objects look like: channel, serialize (of v8.serialize), or auto")
 	f.StringVar(&o.frames, "frames", "auto", "whether payloads have their length before them, as on a channel: yes, no, or auto")
@@ -41,6 +44,12 @@ func runDump(s *streams, args []string) error {
 		"{$id: 1, $value: …} is an object that {$ref: 1} refers to; a $ at the beginning of a name is doubled")
 	f.BoolVar(&o.whole, "whole", false, "print long strings and bytes whole")
 	f.Int64Var(&o.limit, "limit", 256<<20, "refuse input longer than this many `bytes`")
+	return f
+}
+
+func runDump(s *streams, args []string) error {
+	var o dumpOptions
+	f := o.flags(s)
 	if err := dump.parse(f, args, 1); err != nil {
 		return err
 	}

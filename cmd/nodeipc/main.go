@@ -1,8 +1,10 @@
-// Command nodeipc looks at what goes over Node's IPC channel.
+// Command nodeipc runs clusters of Node and Go programs, and looks at what goes over Node's IPC channel.
 //
+//	nodeipc run [flags] program [arguments]      runs workers of a cluster, Node programs or Go programs, and keeps them running
 //	nodeipc tap [flags] -- program [arguments]   shows what goes over the channels between Node programs
 //	nodeipc replay [flags] file -- program …     plays what tap has recorded to the child, and compares
 //	nodeipc dump [flags] [file]                  prints a payload of V8's serializer: of v8.serialize, or of a channel in advanced mode
+//	nodeipc completion shell                     prints a script that completes all this in bash, zsh, fish or PowerShell
 package main
 
 import (
@@ -11,15 +13,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
 )
 
-// A command is one of the program's. run gets the arguments behind its name.
+// A command is one with flags of package flag, which may have one dash. run gets the arguments behind its name.
 type command struct {
 	name, args, short string
+	flags             func(s *streams) *flag.FlagSet
 	run               func(s *streams, args []string) error
 }
-
-var commands = []command{dump, tap, replay}
 
 // streams are where a command reads and writes.
 type streams struct {
@@ -33,57 +38,110 @@ var errUsage = errors.New("usage")
 func main() { os.Exit(run(&streams{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:])) }
 
 func run(s *streams, args []string) (exit int) {
-	if len(args) == 0 {
-		usage(s.err)
+	root := &cobra.Command{
+		Use: "nodeipc", Args: cobra.ArbitraryArgs, SilenceErrors: true, SilenceUsage: true,
+		RunE: func(root *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				fmt.Fprintf(s.err, "nodeipc: there is no command %s\n", quote(args[0]))
+			}
+			usage(root, s.err)
+			return errUsage
+		},
+	}
+	root.Flags().SetInterspersed(false)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return complain(c, s, err) })
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c == root {
+			usage(root, s.out)
+		} else {
+			help(c, args)
+		}
+	})
+	cobra.EnableCommandSorting = false
+	root.AddCommand(runCommand(s))
+	for _, c := range []command{tap, replay, dump} {
+		root.AddCommand(c.cobra(s))
+	}
+	if len(args) > 0 && args[0] == "-help" {
+		args[0] = "--help"
+	}
+	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
+	c, err := root.ExecuteC()
+	var status *exitStatus
+	var coded *startError
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &status):
+		status.leave()
+		return 1
+	case errors.Is(err, errUsage):
 		return 2
 	}
-	for _, c := range commands {
-		if c.name != args[0] {
-			continue
-		}
-		var status *exitStatus
-		var start *startError
-		switch err := c.run(s, args[1:]); {
-		case err == nil:
-			return 0
-		case errors.As(err, &status):
-			status.leave()
-		case errors.As(err, &start):
-			fmt.Fprintf(s.err, "nodeipc: %s: %v\n", c.name, err)
-			return start.code
-		case errors.Is(err, flag.ErrHelp):
-			return 0
-		case errors.Is(err, errUsage):
-			return 2
-		default:
-			fmt.Fprintf(s.err, "nodeipc: %s: %v\n", c.name, err)
-			return 1
-		}
+	fmt.Fprintf(s.err, "%s: %v\n", strings.ReplaceAll(c.CommandPath(), " ", ": "), err)
+	if errors.As(err, &coded) {
+		return coded.code
 	}
-	if args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
-		usage(s.out)
-		return 0
-	}
-	fmt.Fprintf(s.err, "nodeipc: there is no command %s\n", quote(args[0]))
-	usage(s.err)
-	return 2
+	return 1
 }
 
-func usage(w io.Writer) {
+// complain says what is wrong with the arguments of c.
+func complain(c *cobra.Command, s *streams, err error) error {
+	path := c.CommandPath()
+	fmt.Fprintf(s.err, "%s: %v\nUsage: %s\n%s -h says more.\n", strings.ReplaceAll(path, " ", ": "), err, c.UseLine(), path)
+	return errUsage
+}
+
+func usage(root *cobra.Command, w io.Writer) {
 	fmt.Fprintf(w, "Usage: nodeipc command [flags] [arguments]\n\n")
-	for _, c := range commands {
-		fmt.Fprintf(w, "  nodeipc %s %s\n        %s\n", c.name, c.args, c.short)
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() && c.Name() != "help" {
+			fmt.Fprintf(w, "  nodeipc %s\n        %s\n", c.Use, c.Short)
+		}
 	}
 	fmt.Fprintf(w, "\nnodeipc command -h lists the flags of a command.\n")
 }
 
-// flags makes the flags of a command, which complain on s.err.
-func (c command) flags(s *streams) *flag.FlagSet {
+// cobra returns the command as one of the program's.
+func (c command) cobra(s *streams) *cobra.Command {
+	cc := &cobra.Command{
+		Use: c.name + " " + c.args, Short: c.short, DisableFlagParsing: true, DisableFlagsInUseLine: true,
+		RunE: func(_ *cobra.Command, args []string) error { return c.run(s, args) },
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) (found []string, _ cobra.ShellCompDirective) {
+			if !strings.HasPrefix(begun, "-") || slices.Contains(args, "--") {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+			dashes := begun[:len(begun)-len(strings.TrimLeft(begun, "-"))]
+			c.flags(s).VisitAll(func(f *flag.Flag) {
+				if name := dashes + f.Name; strings.HasPrefix(name, begun) {
+					_, text := flag.UnquoteUsage(f)
+					text, _, _ = strings.Cut(text, "\n")
+					found = append(found, name+"\t"+text)
+				}
+			})
+			return found, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	cc.SetHelpFunc(func(*cobra.Command, []string) { // of nodeipc help
+		f := c.flags(s)
+		f.SetOutput(s.out)
+		f.Usage()
+	})
+	return cc
+}
+
+// newFlags makes the flags of a command, which complain on s.err.
+func (c command) newFlags(s *streams, more string) *flag.FlagSet {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	f.SetOutput(s.err)
 	f.Usage = func() {
-		fmt.Fprintf(s.err, "Usage: nodeipc %s %s\n\n%s\n\n", c.name, c.args, c.short)
+		fmt.Fprintf(f.Output(), "Usage: nodeipc %s %s\n\n%s\n\n", c.name, c.args, c.short)
 		f.PrintDefaults()
+		io.WriteString(f.Output(), more)
 	}
 	return f
 }

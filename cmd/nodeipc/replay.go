@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -15,7 +15,10 @@ var replay = command{
 	short: "plays the parent of a channel that nodeipc tap --record has recorded, and compares what program sends",
 }
 
-func init() { replay.run = runReplay; commands[2] = replay }
+func init() {
+	replay.run = runReplay
+	replay.flags = func(s *streams) *flag.FlagSet { return new(replayOptions).flags(s) }
+}
 
 const replayHelp = `
 The program is started with a channel. What the recording has from the parent is sent to it as soon as all is there that
@@ -32,21 +35,21 @@ type replayOptions struct {
 	ignore  redaction
 }
 
-func runReplay(s *streams, args []string) error {
-	o := replayOptions{timeout: 10 * time.Second}
-	f := replay.flags(s)
+func (o *replayOptions) flags(s *streams) *flag.FlagSet {
+	f := replay.newFlags(s, replayHelp)
 	f.IntVar(&o.channel, "channel", 0, "which of several recorded channels, by its `number`")
-	f.DurationVar(&o.timeout, "timeout", o.timeout, "how long each message, and the end of the program, may take")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long each message, and the end of the program, may take")
 	const ignore = "members with these `names`, separated by commas, may have other values: pids, dates, ports"
 	f.Func("ignore", ignore, func(list string) (err error) {
 		o.ignore, err = parseRedact(list)
 		return err
 	})
-	usage := f.Usage
-	f.Usage = func() {
-		usage()
-		io.WriteString(s.err, replayHelp)
-	}
+	return f
+}
+
+func runReplay(s *streams, args []string) error {
+	var o replayOptions
+	f := o.flags(s)
 	err := replay.parse(f, args, len(args))
 	if err == nil && f.NArg() > 0 { // flags may be behind the file, too
 		o.file = f.Arg(0)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,10 @@ var tap = command{
 	short: "shows what goes over the IPC channels that program opens to its children, or over its own",
 }
 
-func init() { tap.run = runTap; commands[1] = tap }
+func init() {
+	tap.run = runTap
+	tap.flags = func(s *streams) *flag.FlagSet { return new(tapOptions).flags(s) }
+}
 
 const tapHelp = `
 A program that was not started with a channel, such as a server, is run with the channels of all its Node processes
@@ -35,9 +39,8 @@ type tapOptions struct {
 	argv0  string
 }
 
-func runTap(s *streams, args []string) error {
-	o := tapOptions{color: "auto"}
-	f := tap.flags(s)
+func (o *tapOptions) flags(s *streams) *flag.FlagSet {
+	f := tap.newFlags(s, tapHelp)
 	f.BoolVar(&o.show.json, "json", false, "write a line of JSON for each event")
 	f.BoolVar(&o.show.full, "full", false, "do not shorten values")
 	f.Func("filter", "show only what is in this `list`: message, internal, cluster, handle, start, disconnect, exit, from:parent,\n"+
@@ -49,15 +52,16 @@ func runTap(s *streams, args []string) error {
 		o.show.redact, err = parseRedact(list)
 		return err
 	})
-	f.StringVar(&o.color, "color", o.color, "write in colour: auto, always or never")
+	f.StringVar(&o.color, "color", "auto", "write in colour: auto, always or never")
 	f.StringVar(&o.output, "output", "", "write to this `file` instead of standard error")
 	f.StringVar(&o.record, "record", "", "also write all events to this `file`, for nodeipc replay; only its owner may read it")
 	f.StringVar(&o.argv0, "argv0", "", "argument 0 of the program, if it is not its `name`")
-	usage := f.Usage
-	f.Usage = func() {
-		usage()
-		io.WriteString(s.err, tapHelp)
-	}
+	return f
+}
+
+func runTap(s *streams, args []string) error {
+	var o tapOptions
+	f := o.flags(s)
 	if err := tap.parse(f, args, len(args)); err != nil {
 		return err
 	}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc"
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
+)
+
+// The command run: its flags.
+
+const runHelp = `Runs workers of a cluster, unchanged Node programs, Go programs that join it, or both, which share their ports, and keeps
+them running. A program whose name ends in .js, .cjs, .mjs or .ts is run with node; its arguments follow it.
+
+  nodeipc run -i 4 server.js
+  nodeipc run -i max -- ./worker -v
+  nodeipc run -i 2 --name node --group 'go=2:./worker -v' --weight go=5,node=95 server.js
+
+A worker that ends is started again: after 100 ms, and twice as long each time until 30 s, or until it was ready for a
+minute. SIGHUP and SIGUSR2 replace the workers one after the other, without a connection lost; SIGTERM and SIGINT let
+them finish what they have, a second time they do not wait. What they print is printed with [id] before each line.
+
+Exit status: 0 all workers have left as they were asked to; 1 a program could not be started; 2 the arguments are wrong;
+3 workers of a group fail again and again before they are ready; 4 some had to be killed; 128 + the number of the signal
+that came for the second time.`
+
+// runOptions are the flags of run.
+type runOptions struct {
+	groups        []*group
+	scheduling    cluster.Scheduling
+	serialization nodeipc.Serialization
+	ready         cluster.State
+	readyTimeout  time.Duration
+	drainTimeout  time.Duration
+	killTimeout   time.Duration
+	maxCrashes    int
+	listen        []string
+	control       string
+	upgrade       bool
+}
+
+// A group is a command and how many workers run it.
+type group struct {
+	name      string
+	instances int
+	argv      []string
+}
+
+func runCommand(s *streams) *cobra.Command {
+	var o runOptions
+	var instances, name, policy, serialization, ready string
+	var groups, weights []string
+	c := &cobra.Command{
+		Use:   "run [flags] [--] program [arguments]",
+		Short: "runs workers of a cluster, Node programs or Go programs, and keeps them running",
+		Long:  runHelp, DisableFlagsInUseLine: true,
+	}
+	f := c.Flags()
+	f.SortFlags = false
+	f.SetInterspersed(false) // what follows the program is the program's
+	f.StringVarP(&instances, "instances", "i", "1", "`number` of workers of the program, or max: one for each processor")
+	f.StringVar(&name, "name", "main", "`name` of their group")
+	f.StringArrayVar(&groups, "group", nil, "one more group: `name=number:program arguments`, quoted as in sh; repeatable")
+	f.StringVar(&policy, "policy", "round-robin", "who gets a connection: "+strings.Join(policyNames(), ", "))
+	f.StringSliceVar(&weights, "weight", nil, "shares of groups in the connections, by `group=number`, separated by commas")
+	f.StringVar(&serialization, "serialization", "json", "of the channels to the workers: json or advanced")
+	f.StringVar(&ready, "ready", "listening", "when a worker is ready: listening, or online, for those that share no address")
+	f.DurationVar(&o.readyTimeout, "ready-timeout", 30*time.Second, "how long it may take to be ready")
+	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long it may take to leave, before SIGTERM")
+	f.DurationVar(&o.killTimeout, "kill-timeout", 5*time.Second, "how long it may take after SIGTERM, before SIGKILL")
+	f.IntVar(&o.maxCrashes, "max-crashes", 10, "`times` in a row that a worker may fail to be ready while no other of its group is")
+	for name, values := range map[string][]string{
+		"policy": policyNames(), "serialization": {"json", "advanced"}, "ready": {"listening", "online"},
+	} {
+		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		err := o.set(args, instances, name, groups)
+		if err == nil {
+			o.scheduling, err = schedulingOf(policy, c.Flags().Changed("policy"), weights, o.groups)
+		}
+		if err == nil {
+			o.serialization, err = oneOf("serialization", serialization, map[string]nodeipc.Serialization{
+				"json": nodeipc.JSON, "advanced": nodeipc.Advanced,
+			})
+		}
+		if err == nil {
+			o.ready, err = oneOf("ready", ready, map[string]cluster.State{
+				"listening": cluster.Listening, "online": cluster.Online,
+			})
+		}
+		switch {
+		case err != nil:
+		case o.readyTimeout <= 0 || o.drainTimeout <= 0 || o.killTimeout <= 0:
+			err = errors.New("a time has to be more than nothing")
+		case o.maxCrashes < 1:
+			err = errors.New("--max-crashes has to be 1 at least")
+		}
+		if err != nil {
+			return complain(c, s, err)
+		}
+		return runWorkers(s, &o)
+	}
+	return c
+}
+
+// set reads the groups.
+func (o *runOptions) set(args []string, instances, name string, groups []string) error {
+	if len(args) > 0 {
+		if err := o.add(name, instances, args); err != nil {
+			return err
+		}
+	} else if len(groups) == 0 {
+		return errors.New("which program? as in nodeipc run -i 4 server.js")
+	}
+	for _, text := range groups {
+		name, rest, ok := strings.Cut(text, "=")
+		number, line, ok2 := strings.Cut(rest, ":")
+		if !ok || !ok2 {
+			return fmt.Errorf("--group is name=number:program, not %s", quote(text))
+		}
+		argv, err := splitWords(line)
+		if err == nil && len(argv) == 0 {
+			err = errors.New("which program?")
+		}
+		if err == nil {
+			err = o.add(name, number, argv)
+		}
+		if err != nil {
+			return fmt.Errorf("--group %s: %w", quote(text), err)
+		}
+	}
+	return nil
+}
+
+func (o *runOptions) add(name, instances string, argv []string) error {
+	n, err := strconv.Atoi(instances)
+	if instances == "max" {
+		n, err = runtime.GOMAXPROCS(0), nil
+	}
+	if err != nil || n < 1 {
+		return fmt.Errorf("a number of workers is 1 at least, or max, not %s", quote(instances))
+	}
+	if name == "" || slices.ContainsFunc(o.groups, func(g *group) bool { return g.name == name }) {
+		return fmt.Errorf("each group needs a name of its own, not %s", quote(name))
+	}
+	if runsInNode(argv[0]) {
+		argv = append([]string{"node"}, argv...)
+	}
+	o.groups = append(o.groups, &group{name, n, argv})
+	return nil
+}
+
+func runsInNode(name string) bool {
+	return slices.Contains([]string{".js", ".cjs", ".mjs", ".ts"}, filepath.Ext(name))
+}
+
+// oneOf returns what the value of a flag stands for.
+func oneOf[T any](name, value string, of map[string]T) (T, error) {
+	v, ok := of[value]
+	if !ok {
+		return v, fmt.Errorf("--%s cannot be %s", name, quote(value))
+	}
+	return v, nil
+}
+
+var policies = []struct {
+	name string
+	of   func() cluster.Scheduling
+}{
+	{"round-robin", func() cluster.Scheduling { return cluster.RoundRobin }},
+	{"none", func() cluster.Scheduling { return cluster.None }},
+	{"least-connections", cluster.LeastConnections},
+	{"sticky", cluster.Sticky},
+}
+
+func policyNames() (names []string) {
+	for _, p := range policies {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// schedulingOf returns what --policy and --weight say; nil, which leaves it to the environment, if they say nothing.
+func schedulingOf(policy string, given bool, weights []string, groups []*group) (cluster.Scheduling, error) {
+	if len(weights) > 0 {
+		if given {
+			return nil, errors.New("--weight is a policy of its own, without --policy")
+		}
+		w, err := parseWeights(weights, groups)
+		if err != nil {
+			return nil, fmt.Errorf("--weight: %w", err)
+		}
+		return cluster.Weighted(w), nil
+	}
+	for _, p := range policies {
+		if p.name == policy {
+			if !given {
+				return nil, nil
+			}
+			return p.of(), nil
+		}
+	}
+	return nil, fmt.Errorf("--policy cannot be %s, but %s", quote(policy), strings.Join(policyNames(), ", "))
+}
+
+// parseWeights reads group=number.
+func parseWeights(list []string, groups []*group) (cluster.Weights, error) {
+	w := cluster.Weights{}
+	for _, text := range list {
+		name, number, _ := strings.Cut(strings.TrimSpace(text), "=")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("%s is not group=number", quote(text))
+		}
+		if !slices.ContainsFunc(groups, func(g *group) bool { return g.name == name }) {
+			return nil, fmt.Errorf("there is no group %s", quote(name))
+		}
+		w[name] = n
+	}
+	return w, nil
+}
+
+// splitWords splits a command line as sh does, with its quotes and backslashes, and none of its other characters.
+func splitWords(line string) (words []string, err error) {
+	var word []byte
+	begun := false
+	quote := byte(0)
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case quote == '\'' && c != '\'':
+			word = append(word, c)
+		case c == '\\':
+			i++
+			if i == len(line) {
+				return nil, errors.New("a backslash at the end")
+			}
+			if quote == '"' && !strings.ContainsRune("\\\"$`", rune(line[i])) {
+				word = append(word, '\\')
+			}
+			word, begun = append(word, line[i]), true
+		case c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, begun = c, true
+		case quote == 0 && strings.IndexByte(" \t\n", c) >= 0:
+			if begun {
+				words, word, begun = append(words, string(word)), nil, false
+			}
+		default:
+			word, begun = append(word, c), true
+		}
+	}
+	if quote != 0 {
+		return nil, fmt.Errorf("no %c at the end", quote)
+	}
+	if begun {
+		words = append(words, string(word))
+	}
+	return words, nil
+}

@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package main
+
+// Process namespaces are Linux's.
+func (r *runner) reapStrangers() {}

@@ -1,0 +1,502 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc"
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
+)
+
+// The command run: workers are kept running, each in a slot, which has a goroutine of its own.
+
+// Its exit codes, beside those of main.
+const (
+	exitCrashLoop = 3
+	exitKilled    = 4
+	exitSignal    = 128
+)
+
+// A runner is a run of the command.
+type runner struct {
+	*journal
+	o        *runOptions
+	p        *cluster.Primary
+	out, err *output
+	slots    []*slot
+	unready  atomic.Int32  // slots that have never been ready
+	ready    chan struct{} // all have been
+	failed   chan error    // why all has to end; the first is taken
+	watching sync.WaitGroup
+
+	forking sync.Mutex   // held until a new process is in pids
+	pids    map[int]bool // of workers
+}
+
+// A slot is the place of one worker of a group.
+type slot struct {
+	*runner
+	group    *group
+	replace  chan chan error // a reload's; the answer is whether there is a new worker
+	serves   atomic.Bool     // its worker is ready
+	was      bool            // it has been
+	failures int             // in a row, of workers that did not become ready
+	ends     int             // in a row, of any, without a minute between
+}
+
+// A worker is a process of a slot.
+type worker struct {
+	*cluster.Process
+	ready time.Time
+	left  chan struct{} // it has no channel any more
+	ended chan struct{} // it has exited, and that was said
+}
+
+func runWorkers(s *streams, o *runOptions) error {
+	r := &runner{
+		o: o, ready: make(chan struct{}), failed: make(chan error, 1), pids: map[int]bool{},
+		out: &output{new(sync.Mutex), s.out}, err: &output{new(sync.Mutex), s.err},
+	}
+	if sameFile(s.out, s.err) {
+		r.err.mu = r.out.mu
+	}
+	r.journal = newJournal(r.err)
+	defer r.journal.close()
+	return r.run()
+}
+
+func sameFile(a, b io.Writer) bool {
+	var infos [2]os.FileInfo
+	for i, w := range []io.Writer{a, b} {
+		f, ok := w.(*os.File)
+		if !ok {
+			return false
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return false
+		}
+		infos[i] = info
+	}
+	return os.SameFile(infos[0], infos[1])
+}
+
+func (r *runner) run() error {
+	// What is not ignored but caught, to no effect, is as usual again in the workers.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGWINCH, syscall.SIGUSR1, syscall.SIGALRM, syscall.SIGURG)
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	r.reapStrangers()
+	r.p = &cluster.Primary{
+		Scheduling: r.o.scheduling,
+		KillDelay:  r.o.killTimeout,
+		Channel:    &nodeipc.Options{Serialization: r.o.serialization},
+		Logger: slog.New(slog.NewTextHandler(r.journal, &slog.HandlerOptions{
+			ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+				if len(groups) == 0 && a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			},
+		})),
+	}
+	for _, g := range r.o.groups {
+		for range g.instances {
+			r.slots = append(r.slots, &slot{runner: r, group: g, replace: make(chan chan error)})
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var keeping sync.WaitGroup
+	r.unready.Store(int32(len(r.slots)))
+	for _, s := range r.slots {
+		keeping.Go(func() { s.keep(ctx) })
+	}
+	reloads := make(chan struct{}, 1) // one that was asked for during another comes after it
+	keeping.Go(func() { r.reload(ctx, reloads) })
+
+	var why error
+	ready := r.ready
+loop:
+	for {
+		select {
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP, syscall.SIGUSR2:
+				select {
+				case reloads <- struct{}{}:
+				default:
+				}
+			default:
+				r.say("%v: the workers are to finish what they have", unix.SignalName(sig.(syscall.Signal)))
+				break loop
+			}
+		case <-ready:
+			r.say("all %d workers are ready", len(r.slots))
+			ready = nil
+		case why = <-r.failed:
+			r.say("all ends: %v", why)
+			break loop
+		}
+	}
+	stop()
+	err := r.drain(signals)
+	keeping.Wait()
+	r.watching.Wait()
+	if why != nil {
+		return why
+	}
+	return err
+}
+
+// drain ends all workers in order. A signal hurries it.
+func (r *runner) drain(signals <-chan os.Signal) error {
+	ctx, hurry := context.WithTimeout(context.Background(), r.o.drainTimeout)
+	defer hurry()
+	done := make(chan error, 1)
+	go func() { done <- r.p.Shutdown(ctx) }()
+	var by syscall.Signal
+	for {
+		select {
+		case err := <-done:
+			switch {
+			case by != 0:
+				return &startError{fmt.Errorf("%s came twice", unix.SignalName(by)), exitSignal + int(by)}
+			case err != nil:
+				return &startError{err, exitKilled}
+			}
+			return nil
+		case sig := <-signals:
+			switch {
+			case sig != syscall.SIGTERM && sig != syscall.SIGINT:
+			case by == 0:
+				by = sig.(syscall.Signal)
+				r.say("%s: no more time for the workers", unix.SignalName(by))
+				hurry()
+			default:
+				for _, w := range r.p.Workers() {
+					w.Kill()
+				}
+			}
+		}
+	}
+}
+
+// fail ends all because of err.
+func (r *runner) fail(err error) {
+	select {
+	case r.failed <- err:
+	default:
+	}
+}
+
+// reload replaces all workers, one slot after the other, each time it is asked to.
+func (r *runner) reload(ctx context.Context, asked <-chan struct{}) {
+	for {
+		select {
+		case <-asked:
+		case <-ctx.Done():
+			return
+		}
+		r.say("reload: %d workers are replaced, one after the other", len(r.slots))
+		replaced := 0
+		for _, s := range r.slots {
+			err := s.renew(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				r.say("reload: %v; %d workers were replaced, the others stay", err, replaced)
+				break
+			}
+			replaced++
+		}
+		if replaced == len(r.slots) {
+			r.say("reload: all %d workers are replaced", replaced)
+		}
+	}
+}
+
+// renew has the slot replace its worker, and waits until it has.
+func (s *slot) renew(ctx context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case s.replace <- answer:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// The pauses before a worker is started again.
+const (
+	minPause  = 100 * time.Millisecond
+	maxPause  = 30 * time.Second
+	goodTime  = time.Minute // that a worker was ready, after which the pause is the shortest again
+	longPause = 20          // doublings, more than it takes to maxPause
+)
+
+// pause returns how long to wait after so many ends in a row: twice as long each time, and up to a fifth less.
+func pause(ends int) time.Duration {
+	d := min(minPause<<min(ends-1, longPause), maxPause)
+	return d - time.Duration(rand.Int64N(int64(d/5)))
+}
+
+// keep has a worker in the slot until ctx ends.
+func (s *slot) keep(ctx context.Context) {
+	var asked chan error // by a reload
+	for {
+		w, err := s.start(ctx)
+		if asked != nil {
+			asked <- err
+			asked = nil
+		}
+		if err == nil {
+			s.failures = 0
+			w = s.serve(ctx, w)
+			if time.Since(w.ready) >= goodTime {
+				s.ends = 0
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && s.failed(err) {
+			return
+		}
+		s.ends++
+		d := pause(s.ends)
+		s.say("group %s: the next worker is started in %v", s.group.name, d.Round(time.Millisecond))
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+		case asked = <-s.replace:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// failed notes that a worker has not become ready. It reports whether all has to end.
+func (s *slot) failed(err error) bool {
+	s.failures++
+	s.say("group %s: %v", s.group.name, err)
+	var no *forkError
+	if errors.As(err, &no) && !s.was {
+		s.fail(&startError{err, 1})
+		return true
+	}
+	for _, other := range s.slots {
+		if other.group == s.group && other.serves.Load() {
+			return false // there is one who works
+		}
+	}
+	if s.failures < s.o.maxCrashes {
+		return false
+	}
+	s.fail(&startError{fmt.Errorf("group %s: %d workers in a row were not ready, the last: %w", s.group.name, s.failures, err), exitCrashLoop})
+	return true
+}
+
+// A forkError is that no process could be started.
+type forkError struct{ error }
+
+func (e *forkError) Unwrap() error { return e.error }
+
+// serve lives with the worker w, and with those that replace it, until the last has gone or ctx ends. It returns the last.
+func (s *slot) serve(ctx context.Context, w *worker) *worker {
+	s.serves.Store(true)
+	defer s.serves.Store(false)
+	if !s.was {
+		s.was = true
+		if s.unready.Add(-1) == 0 {
+			close(s.runner.ready)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return w
+		case <-w.left:
+			s.seeOff(w)
+			return w
+		case asked := <-s.replace:
+			next, err := s.start(ctx)
+			if err == nil {
+				s.retire(ctx, w)
+				w = next
+			}
+			asked <- err
+		}
+	}
+}
+
+// seeOff looks after a worker that has no channel any more, because it is about to end or by its own choice.
+func (s *slot) seeOff(w *worker) {
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-w.ended:
+	case <-t.C:
+		s.say("%v has left the cluster", w)
+		go s.end(w)
+	}
+}
+
+// retire asks the worker to leave, and waits until it has, or ctx ends.
+func (s *slot) retire(ctx context.Context, w *worker) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.end(w)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done(): // the end of all is the end of it too
+	}
+}
+
+// end ends the worker in order.
+func (s *slot) end(w *worker) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.drainTimeout)
+	defer cancel()
+	if err := w.Shutdown(ctx); err != nil {
+		s.say("%v", err)
+	}
+	<-w.ended
+}
+
+// start starts a worker and waits until it is ready. One that is not in time is ended.
+func (s *slot) start(ctx context.Context) (*worker, error) {
+	w, err := s.fork(s.group)
+	if err != nil {
+		return nil, &forkError{err}
+	}
+	limited, cancel := context.WithTimeout(ctx, s.o.readyTimeout)
+	defer cancel()
+	err = w.Await(limited, s.o.ready)
+	switch {
+	case err == nil:
+		w.ready = time.Now()
+		text := ""
+		for i, addr := range w.Status().Addrs {
+			if text += " on "; i > 0 {
+				text += ", "
+			}
+			text += addr.String()
+		}
+		s.say("%v is ready%s", w, text)
+		return w, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case limited.Err() != nil:
+		s.say("%v was not ready within %v, and is ended", w, s.o.readyTimeout)
+		if err := w.Shutdown(limited); err != nil { // which is over
+			s.say("%v", err)
+		}
+		<-w.ended
+		return nil, fmt.Errorf("%v was not ready in time", w)
+	}
+	<-w.ended
+	return nil, fmt.Errorf("%v was not ready: %s", w, howEnded(w.Cmd().ProcessState))
+}
+
+// fork starts a worker.
+func (r *runner) fork(g *group) (_ *worker, failure error) {
+	cmd := exec.Command(g.argv[0], g.argv[1:]...)
+	var from, to [2]*os.File // of standard output and error
+	defer func() {
+		for i := range to {
+			to[i].Close()
+			if failure != nil {
+				from[i].Close()
+			}
+		}
+	}()
+	for i := range to {
+		var err error
+		if from[i], to[i], err = os.Pipe(); err != nil {
+			return nil, err
+		}
+	}
+	// Pipes of our own, so that nobody waits for what a worker has left behind with its output.
+	cmd.Stdout, cmd.Stderr = to[0], to[1]
+	r.forking.Lock()
+	p, err := r.p.Fork(&cluster.ForkOptions{Command: cmd, Group: g.name})
+	if err == nil {
+		r.pids[p.Cmd().Process.Pid] = true
+	}
+	r.forking.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{Process: p, left: make(chan struct{}), ended: make(chan struct{})}
+	var copying sync.WaitGroup
+	for i, o := range []*output{r.out, r.err} {
+		copying.Go(func() {
+			defer from[i].Close()
+			o.copy(fmt.Sprintf("[%d] ", p.ID()), from[i])
+		})
+	}
+	r.watching.Go(func() { r.watch(w, &copying) })
+	return w, nil
+}
+
+// watch sees the end of a worker and says how it was, behind its last output.
+func (r *runner) watch(w *worker, copying *sync.WaitGroup) {
+	w.Await(context.Background(), cluster.Disconnected)
+	close(w.left)
+	<-w.Done()
+	r.forking.Lock()
+	delete(r.pids, w.Cmd().Process.Pid)
+	r.forking.Unlock()
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		copying.Wait()
+	}()
+	t := time.NewTimer(lastOutput)
+	defer t.Stop()
+	select {
+	case <-copied:
+	case <-t.C: // something else has it still
+	}
+	r.say("%v %s", w, howEnded(w.Cmd().ProcessState))
+	close(w.ended)
+}
+
+const lastOutput = 200 * time.Millisecond
+
+func (w *worker) String() string {
+	return fmt.Sprintf("worker %d (%s, pid %d)", w.ID(), w.Group(), w.Cmd().Process.Pid)
+}
+
+// howEnded says how a process ended.
+func howEnded(s *os.ProcessState) string {
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return "was ended by " + unix.SignalName(ws.Signal())
+	}
+	return fmt.Sprintf("exited with code %d", s.ExitCode())
+}
