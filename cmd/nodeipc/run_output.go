@@ -30,15 +30,16 @@ func (o *output) copy(prefix string, r io.Reader) {
 	for {
 		m, err := r.Read(buf[n:])
 		rest := buf[:n+m]
-		for {
-			line, after, whole := bytes.Cut(rest, []byte{'\n'})
-			if !whole {
+		for looked := n; ; looked = 0 { // there is no end of a line in what was there before
+			i := bytes.IndexByte(rest[looked:], '\n')
+			if i < 0 {
 				break
 			}
-			if len(line) > 0 || !cut {
-				out = appendLine(out, prefix, line)
+			i += looked
+			if i > 0 || !cut {
+				out = appendLine(out, prefix, rest[:i])
 			}
-			rest, cut = after, false
+			rest, cut = rest[i+1:], false
 		}
 		switch {
 		case err != nil && len(rest) > 0:
@@ -48,7 +49,9 @@ func (o *output) copy(prefix string, r io.Reader) {
 			out = appendLine(out, prefix, rest[:end])
 			rest, cut = rest[end:], true
 		}
-		n = copy(buf, rest)
+		if n += m; len(rest) < n {
+			n = copy(buf, rest)
+		}
 		if len(out) > 0 {
 			o.mu.Lock()
 			o.w.Write(out)

@@ -63,6 +63,7 @@ type slot struct {
 type worker struct {
 	*cluster.Process
 	ready time.Time
+	pipes []*workerPipe
 	left  chan struct{} // it has no channel any more
 	ended chan struct{} // it has exited, and that was said
 }
@@ -152,7 +153,7 @@ loop:
 			r.say("all %d workers are ready", len(r.slots))
 			ready = nil
 		case why = <-r.failed:
-			r.say("all ends: %v", why)
+			r.say("the workers are to finish what they have")
 			break loop
 		}
 	}
@@ -316,7 +317,7 @@ func (s *slot) failed(err error) bool {
 	if s.failures < s.o.maxCrashes {
 		return false
 	}
-	s.fail(&startError{fmt.Errorf("group %s: %d workers in a row were not ready, the last: %w", s.group.name, s.failures, err), exitCrashLoop})
+	s.fail(&startError{fmt.Errorf("group %s: no worker was ready, %d times in a row", s.group.name, s.failures), exitCrashLoop})
 	return true
 }
 
@@ -453,41 +454,85 @@ func (r *runner) fork(g *group) (_ *worker, failure error) {
 		return nil, err
 	}
 	w := &worker{Process: p, left: make(chan struct{}), ended: make(chan struct{})}
-	var copying sync.WaitGroup
 	for i, o := range []*output{r.out, r.err} {
-		copying.Go(func() {
-			defer from[i].Close()
-			o.copy(fmt.Sprintf("[%d] ", p.ID()), from[i])
-		})
+		pipe := &workerPipe{File: from[i], dry: make(chan struct{})}
+		w.pipes = append(w.pipes, pipe)
+		go func() {
+			defer pipe.Close()
+			o.copy(fmt.Sprintf("[%d] ", p.ID()), pipe)
+			pipe.isDry()
+		}()
 	}
-	r.watching.Go(func() { r.watch(w, &copying) })
+	r.watching.Go(func() { r.watch(w) })
 	return w, nil
 }
 
+// A workerPipe is what a worker prints to. Something that the worker has started, and that has left its group, may have it
+// for longer than the worker, and is read as well.
+type workerPipe struct {
+	*os.File
+	once sync.Once
+	dry  chan struct{} // all is read that the worker has written, which has ended
+}
+
+func (p *workerPipe) isDry() { p.once.Do(func() { close(p.dry) }) }
+
+// Read reads until, after the end of the worker, which is made known by a deadline, nothing is left; and then on.
+func (p *workerPipe) Read(b []byte) (n int, err error) {
+	n, err = p.File.Read(b)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	rc, err := p.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rerr := rc.Control(func(fd uintptr) {
+		for {
+			if n, err = unix.Read(int(fd), b); err != unix.EINTR {
+				break
+			}
+		}
+	})
+	switch {
+	case rerr != nil:
+		return 0, rerr
+	case err == unix.EAGAIN:
+		p.isDry()
+		p.SetReadDeadline(time.Time{})
+		return p.File.Read(b)
+	case err == nil && n == 0:
+		err = io.EOF
+	}
+	return max(n, 0), err
+}
+
 // watch sees the end of a worker and says how it was, behind its last output.
-func (r *runner) watch(w *worker, copying *sync.WaitGroup) {
+func (r *runner) watch(w *worker) {
 	w.Await(context.Background(), cluster.Disconnected)
 	close(w.left)
 	<-w.Done()
 	r.forking.Lock()
 	delete(r.pids, w.Cmd().Process.Pid)
 	r.forking.Unlock()
-	copied := make(chan struct{})
-	go func() {
-		defer close(copied)
-		copying.Wait()
-	}()
 	t := time.NewTimer(lastOutput)
 	defer t.Stop()
-	select {
-	case <-copied:
-	case <-t.C: // something else has it still
+	for _, p := range w.pipes {
+		p.SetReadDeadline(time.Now())
+	}
+	for _, p := range w.pipes {
+		select {
+		case <-p.dry:
+		case <-t.C: // nobody takes it
+			t.Reset(0)
+		}
 	}
 	r.say("%v %s", w, howEnded(w.Cmd().ProcessState))
 	close(w.ended)
 }
 
-const lastOutput = 200 * time.Millisecond
+// How long what a worker has printed holds up what comes after its end.
+const lastOutput = 5 * time.Second
 
 func (w *worker) String() string {
 	return fmt.Sprintf("worker %d (%s, pid %d)", w.ID(), w.Group(), w.Cmd().Process.Pid)
