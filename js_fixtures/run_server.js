@@ -35,4 +35,4 @@ const server = http.createServer((req, res) => {
   }
   res.end(String(name))
 })
-server.listen(0, '127.0.0.1')
+server.listen(Number(process.env.PORT || 0), '127.0.0.1')

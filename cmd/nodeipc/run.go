@@ -78,6 +78,9 @@ func runCommand(s *streams) *cobra.Command {
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long it may take to leave, before SIGTERM")
 	f.DurationVar(&o.killTimeout, "kill-timeout", 5*time.Second, "how long it may take after SIGTERM, before SIGKILL")
 	f.IntVar(&o.maxCrashes, "max-crashes", 10, "`times` in a row that a worker may fail to be ready while no other of its group is")
+	f.StringArrayVar(&o.listen, "listen", nil, "a TCP `address` or a path that is opened before a worker asks for it; repeatable")
+	f.StringVar(&o.control, "control", "", "`path` of a socket by which another nodeipc run can take the place of this one")
+	f.BoolVar(&o.upgrade, "upgrade", false, "take the place of the one at --control, when the workers are ready")
 	for name, values := range map[string][]string{
 		"policy": policyNames(), "serialization": {"json", "advanced"}, "ready": {"listening", "online"},
 	} {
@@ -102,6 +105,8 @@ func runCommand(s *streams) *cobra.Command {
 		case err != nil:
 		case o.readyTimeout <= 0 || o.drainTimeout <= 0 || o.killTimeout <= 0:
 			err = errors.New("a time has to be more than nothing")
+		case o.upgrade && o.control == "":
+			err = errors.New("--upgrade needs --control")
 		case o.maxCrashes < 1:
 			err = errors.New("--max-crashes has to be 1 at least")
 		}

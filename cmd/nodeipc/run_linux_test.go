@@ -69,13 +69,13 @@ func TestRunFirstProcess(t *testing.T) {
 		r.await(fmt.Sprintf("exited with code %d$", code))
 	}
 	require.Equal(t, 8, strings.Count(r.said("err"), "exited with code"))
-	for {
+	for ctx := limited(t); ; {
 		states := children(t, r.cmd.Process.Pid)
 		if len(states) == 4 && !strings.Contains(strings.Join(states, ""), "Z") {
 			break
 		}
 		select {
-		case <-limited(t).Done():
+		case <-ctx.Done():
 			t.Fatalf("children: %v", states)
 		case <-time.After(10 * time.Millisecond):
 		}

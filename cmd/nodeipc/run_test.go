@@ -7,11 +7,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -412,6 +415,7 @@ func TestRunUsage(t *testing.T) {
 		{[]string{"--serialization", "xml", "a.js"}, `--serialization cannot be "xml"`},
 		{[]string{"--ready", "soon", "a.js"}, `--ready cannot be "soon"`},
 		{[]string{"--drain-timeout", "0s", "a.js"}, "more than nothing"},
+		{[]string{"--upgrade", "a.js"}, "--upgrade needs --control"},
 		{[]string{"--max-crashes", "0", "a.js"}, "--max-crashes has to be 1"},
 	} {
 		var out, errs bytes.Buffer
@@ -600,6 +604,57 @@ func TestRunReload(t *testing.T) {
 	require.GreaterOrEqual(t, len(stop()), 2)
 	r.signal(syscall.SIGINT)
 	require.Equal(t, 0, r.exit())
+}
+
+// Another takes the place of the first under load, and a third one that fails does not.
+func TestRunUpgrade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	control, path := filepath.Join(dir, "control"), filepath.Join(dir, "unused")
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // for a port
+	require.NoError(t, err)
+	addr := ln.Addr().String()
+	require.NoError(t, ln.Close())
+	start := func(args ...string) *running {
+		r := newRun(t, append([]string{"-i", "2", "--control", control, "--listen", addr, "--listen", path}, args...)...)
+		r.cmd.Env = append(r.cmd.Env, "PORT="+addr[strings.LastIndexByte(addr, ':')+1:])
+		return r.start()
+	}
+	first := start(runFixture(), "first")
+	require.Equal(t, addr, first.ready())
+	first.await("a successor can come to")
+	info, err := os.Stat(control)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSocket|0o600, info.Mode())
+
+	busy := startRun(t, "--control", control, runFixture())
+	require.Equal(t, 1, busy.exit())
+	require.Contains(t, busy.said("err"), "is another's")
+
+	stop := load(t, addr)
+	bad := startRun(t, "--control", control, "--upgrade", "--max-crashes", "1", "--", "node", "-e", "process.exit(1)")
+	require.Equal(t, exitCrashLoop, bad.exit())
+	first.await("has gone before it was ready; this one goes on")
+	require.Equal(t, []string{"first"}, slices.Sorted(maps.Keys(stop())))
+
+	stop = load(t, addr)
+	second := start("--upgrade", runFixture(), "second")
+	require.Equal(t, addr, second.ready())
+	require.Equal(t, 0, first.exit())
+	for {
+		who, err := get(addr, "/")
+		require.NoError(t, err)
+		if who == "second" {
+			break
+		}
+	}
+	count := stop()
+	require.Equal(t, []string{"first", "second"}, slices.Sorted(maps.Keys(count)))
+	require.FileExists(t, path)
+	second.signal(syscall.SIGTERM)
+	require.Equal(t, 0, second.exit())
+	require.NoFileExists(t, control)
+	require.NoFileExists(t, path)
 }
 
 func TestRunGroups(t *testing.T) {

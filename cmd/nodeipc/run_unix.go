@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -41,8 +42,14 @@ type runner struct {
 	slots    []*slot
 	unready  atomic.Int32  // slots that have never been ready
 	ready    chan struct{} // all have been
-	failed   chan error    // why all has to end; the first is taken
+	failed   chan error    // why all has to end, nil for a successor; the first is taken
 	watching sync.WaitGroup
+
+	given      []given
+	paths      []string         // of sockets that were opened here
+	before     *nodeipc.Channel // to the one whose place this one takes
+	controller net.Listener     // for the one that is to take its
+	succeeded  atomic.Bool
 
 	forking sync.Mutex   // held until a new process is in pids
 	pids    map[int]bool // of workers
@@ -119,6 +126,10 @@ func (r *runner) run() error {
 			},
 		})),
 	}
+	defer r.closeControl()
+	if err := r.open(); err != nil {
+		return err
+	}
 	for _, g := range r.o.groups {
 		for range g.instances {
 			r.slots = append(r.slots, &slot{runner: r, group: g, replace: make(chan chan error)})
@@ -152,7 +163,13 @@ loop:
 		case <-ready:
 			r.say("all %d workers are ready", len(r.slots))
 			ready = nil
+			if why = r.control(); why != nil {
+				break loop
+			}
 		case why = <-r.failed:
+			if why == nil {
+				r.say("successor: it is ready")
+			}
 			r.say("the workers are to finish what they have")
 			break loop
 		}
