@@ -58,7 +58,7 @@ type group struct {
 func runCommand(s *streams) *cobra.Command {
 	var o runOptions
 	var instances, name, policy, serialization, ready string
-	var groups, weights []string
+	var groups, weights, routes []string
 	c := &cobra.Command{
 		Use:   "run [flags] [--] program [arguments]",
 		Short: "runs workers of a cluster, Node programs or Go programs, and keeps them running",
@@ -72,6 +72,8 @@ func runCommand(s *streams) *cobra.Command {
 	f.StringArrayVar(&groups, "group", nil, "one more group: `name=number:program arguments`, quoted as in sh; repeatable")
 	f.StringVar(&policy, "policy", "round-robin", "who gets a connection: "+strings.Join(policyNames(), ", "))
 	f.StringSliceVar(&weights, "weight", nil, "shares of groups in the connections, by `group=number`, separated by commas")
+	f.StringArrayVar(&routes, "route", nil, "groups for some requests: `groups: [method] [host]/path [header Name: value] [cookie name=value]`;\n"+
+		"the first that matches counts, and what matches none goes to all workers; repeatable")
 	f.StringVar(&serialization, "serialization", "json", "of the channels to the workers: json or advanced")
 	f.StringVar(&ready, "ready", "listening", "when a worker is ready: listening, or online, for those that share no address")
 	f.DurationVar(&o.readyTimeout, "ready-timeout", 30*time.Second, "how long it may take to be ready")
@@ -89,7 +91,7 @@ func runCommand(s *streams) *cobra.Command {
 	c.RunE = func(c *cobra.Command, args []string) error {
 		err := o.set(args, instances, name, groups)
 		if err == nil {
-			o.scheduling, err = schedulingOf(policy, c.Flags().Changed("policy"), weights, o.groups)
+			o.scheduling, err = schedulingOf(policy, c.Flags().Changed("policy"), weights, routes, o.groups)
 		}
 		if err == nil {
 			o.serialization, err = oneOf("serialization", serialization, map[string]nodeipc.Serialization{
@@ -195,12 +197,28 @@ func policyNames() (names []string) {
 	return names
 }
 
-// schedulingOf returns what --policy and --weight say; nil, which leaves it to the environment, if they say nothing.
-func schedulingOf(policy string, given bool, weights []string, groups []*group) (cluster.Scheduling, error) {
-	if len(weights) > 0 {
-		if given {
-			return nil, errors.New("--weight is a policy of its own, without --policy")
+// schedulingOf returns what --policy, --weight and --route say; nil, which leaves it to the environment, if they say
+// nothing.
+func schedulingOf(policy string, given bool, weights, routes []string, groups []*group) (cluster.Scheduling, error) {
+	if given && len(weights) > 0 || given && len(routes) > 0 || len(weights) > 0 && len(routes) > 0 {
+		return nil, errors.New("--policy, --weight and --route exclude each other")
+	}
+	if len(routes) > 0 {
+		var r cluster.Routes
+		for _, text := range routes {
+			route, err := parseRoute(text, groups)
+			if err != nil {
+				return nil, fmt.Errorf("--route %s: %w", quote(text), err)
+			}
+			r.Routes = append(r.Routes, route)
 		}
+		s, err := cluster.ByRequest(&r)
+		if err != nil {
+			return nil, fmt.Errorf("--route: %w", err)
+		}
+		return s, nil
+	}
+	if len(weights) > 0 {
 		w, err := parseWeights(weights, groups)
 		if err != nil {
 			return nil, fmt.Errorf("--weight: %w", err)
@@ -216,6 +234,27 @@ func schedulingOf(policy string, given bool, weights []string, groups []*group) 
 		}
 	}
 	return nil, fmt.Errorf("--policy cannot be %s, but %s", quote(policy), strings.Join(policyNames(), ", "))
+}
+
+// parseRoute reads a route: "go: GET example.com/api/ header X-Beta: 1", "go=5,node=95: / cookie canary=1".
+func parseRoute(text string, groups []*group) (route cluster.Route, err error) {
+	to, rest, ok := strings.Cut(text, ":")
+	if !ok {
+		return route, errors.New("a route is groups: conditions")
+	}
+	weights := strings.Split(to, ",")
+	if len(weights) == 1 && !strings.Contains(to, "=") {
+		weights[0] += "=1"
+	}
+	if route.To, err = parseWeights(weights, groups); err != nil {
+		return route, err
+	}
+	rest = " " + strings.TrimSpace(rest)
+	rest, route.Cookie, _ = strings.Cut(rest, " cookie ")
+	rest, route.Header, _ = strings.Cut(rest, " header ")
+	route.Pattern = strings.TrimSpace(rest)
+	route.Header, route.Cookie = strings.TrimSpace(route.Header), strings.TrimSpace(route.Cookie)
+	return route, nil
 }
 
 // parseWeights reads group=number.

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
 
 // A running is nodeipc run in a process of its own.
@@ -209,7 +210,7 @@ func load(t *testing.T, addr string) (stop func() map[string]int) {
 	count := map[string]int{}
 	var failures []error
 	var clients sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		clients.Go(func() {
 			for ctx.Err() == nil {
 				who, err := get(addr, "/")
@@ -411,7 +412,11 @@ func TestRunUsage(t *testing.T) {
 		{[]string{"--group", "main=1:a", "a.js"}, `not "main"`},
 		{[]string{"--weight", "other=1", "a.js"}, `there is no group "other"`},
 		{[]string{"--weight", "main", "a.js"}, `"main" is not group=number`},
-		{[]string{"--weight", "main=1", "--policy", "sticky", "a.js"}, "without --policy"},
+		{[]string{"--weight", "main=1", "--policy", "sticky", "a.js"}, "exclude each other"},
+		{[]string{"--route", "main", "a.js"}, "a route is groups: conditions"},
+		{[]string{"--route", "other: /", "a.js"}, `there is no group "other"`},
+		{[]string{"--route", "main: GET", "a.js"}, "--route: "},
+		{[]string{"--route", "main: /", "--weight", "main=1", "a.js"}, "exclude each other"},
 		{[]string{"--serialization", "xml", "a.js"}, `--serialization cannot be "xml"`},
 		{[]string{"--ready", "soon", "a.js"}, `--ready cannot be "soon"`},
 		{[]string{"--drain-timeout", "0s", "a.js"}, "more than nothing"},
@@ -424,6 +429,38 @@ func TestRunUsage(t *testing.T) {
 		require.Contains(t, errs.String(), "Usage: nodeipc run", "%q", test.args)
 		require.Empty(t, out.String())
 	}
+}
+
+func TestRunRoutes(t *testing.T) {
+	t.Parallel()
+	groups := []*group{{name: "go"}, {name: "node"}}
+	for text, want := range map[string]cluster.Route{
+		"go: /api/":                    {Pattern: "/api/", To: cluster.Weights{"go": 1}},
+		"go=5,node=95: / cookie c=1":   {Pattern: "/", Cookie: "c=1", To: cluster.Weights{"go": 5, "node": 95}},
+		"go:GET a.b/c header X-B: 1 2": {Pattern: "GET a.b/c", Header: "X-B: 1 2", To: cluster.Weights{"go": 1}},
+		"go: header X cookie c":        {Header: "X", Cookie: "c", To: cluster.Weights{"go": 1}},
+	} {
+		route, err := parseRoute(text, groups)
+		require.NoError(t, err, text)
+		require.Equal(t, want, route, text)
+	}
+
+	r := startRun(t, "--name", "a", "--group", "b=1:'"+runFixture()+"' b", "--route", "b: /print/", runFixture(), "a")
+	addr := r.ready()
+	for range 3 {
+		who, err := get(addr, "/print/x")
+		require.NoError(t, err)
+		require.Equal(t, "b", who)
+	}
+	others := map[string]int{}
+	for range 20 {
+		who, err := get(addr, "/")
+		require.NoError(t, err)
+		others[who]++
+	}
+	require.Len(t, others, 2)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, 0, r.exit())
 }
 
 // A command line is split as sh splits it.

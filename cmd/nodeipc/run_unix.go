@@ -557,6 +557,9 @@ func (w *worker) String() string {
 
 // howEnded says how a process ended.
 func howEnded(s *os.ProcessState) string {
+	if s == nil {
+		return "has ended, and nobody knows how"
+	}
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return "was ended by " + unix.SignalName(ws.Signal())
 	}
