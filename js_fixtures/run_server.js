@@ -1,6 +1,6 @@
 'use strict'
-// A server for nodeipc run: node run_server.js [name]. It says who it is, and does what the path says. Works with Node 12
-// and later.
+// A server for nodeipc run: run_server.js [name], on PORT or the descriptor LISTEN_FD. It says who it is, and does what
+// the path says. Works with Node 12 and later.
 const cluster = require('cluster')
 const http = require('http')
 
@@ -35,4 +35,5 @@ const server = http.createServer((req, res) => {
   }
   res.end(String(name))
 })
-server.listen(Number(process.env.PORT || 0), '127.0.0.1')
+if (process.env.LISTEN_FD) server.listen({ fd: Number(process.env.LISTEN_FD) })
+else server.listen(Number(process.env.PORT || 0), '127.0.0.1')

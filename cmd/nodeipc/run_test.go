@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -692,6 +693,46 @@ func TestRunUpgrade(t *testing.T) {
 	require.Equal(t, 0, second.exit())
 	require.NoFileExists(t, control)
 	require.NoFileExists(t, path)
+}
+
+// A socket that systemd has opened is shared by the workers, and who has come before them is served.
+func TestRunSystemd(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"address", "descriptor"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			addr := ln.Addr().String()
+			f, err := ln.(*net.TCPListener).File()
+			require.NoError(t, err)
+			defer f.Close()
+			require.NoError(t, ln.Close())
+			r := newRun(t, runFixture(), "worker")
+			sh, err := exec.LookPath("sh")
+			require.NoError(t, err)
+			r.cmd.Path = sh
+			r.cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}, r.cmd.Args...)
+			r.cmd.ExtraFiles = []*os.File{f}
+			where := "PORT=" + addr[strings.LastIndexByte(addr, ':')+1:]
+			if how == "descriptor" {
+				where = "LISTEN_FD=3"
+			}
+			r.cmd.Env = append(r.cmd.Env, where)
+			early := make(chan error, 1)
+			go func() {
+				who, err := get(addr, "/")
+				if err == nil && who != "worker" {
+					err = errors.New(who)
+				}
+				early <- err
+			}()
+			require.Equal(t, addr, r.start().ready())
+			require.NoError(t, <-early)
+			r.signal(syscall.SIGTERM)
+			require.Equal(t, 0, r.exit())
+		})
+	}
 }
 
 func TestRunGroups(t *testing.T) {
