@@ -5,14 +5,21 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/nodeipc"
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
 
 const (
@@ -21,15 +28,22 @@ const (
 	schedNone  = "Go worker in a cluster, `SCHED_NONE`"
 	advanced   = "Go worker in a cluster, `serialization: 'advanced'`"
 
+	underRoundRobin = "Worker of a Go primary, round robin"
+	underNone       = "Worker of a Go primary, `None`"
+	underAdvanced   = "Worker of a Go primary, advanced serialization"
+
 	bunAdvanced = "Bun's advanced serialization is a format of its own, which is refused with an error that says so."
 )
 
 // What a runtime cannot do, whatever we do.
 var runtimeLimits = []testkit.Limit{
 	{Kind: "Bun", Feature: advanced, Reason: bunAdvanced},
+	{Kind: "Bun", Feature: underAdvanced, Reason: bunAdvanced},
+	{Kind: "Deno", Feature: underNone, Reason: "Deno does not accept from the socket that it shares under `None`."},
 }
 
-// What README.md says of every runtime as the primary of a Go worker, beside a worker of its own.
+// What README.md says of every runtime as the primary of a Go worker, beside a worker of its own, and as a worker of a
+// Go primary.
 func TestRuntime(t *testing.T) {
 	testkit.Features(t, runtimeLimits,
 		testkit.Feature{Name: forkGo, Cases: []testkit.Case{
@@ -51,6 +65,9 @@ func TestRuntime(t *testing.T) {
 		testkit.Feature{Name: roundRobin, Cases: inCluster("rr")},
 		testkit.Feature{Name: schedNone, Cases: inCluster("none")},
 		testkit.Feature{Name: advanced, Cases: inAdvancedCluster()},
+		testkit.Feature{Name: underRoundRobin, Cases: underGo(cluster.RoundRobin, nodeipc.JSON)},
+		testkit.Feature{Name: underNone, Cases: underGo(cluster.None, nodeipc.JSON)},
+		testkit.Feature{Name: underAdvanced, Cases: underGo(cluster.RoundRobin, nodeipc.Advanced)},
 	)
 }
 
@@ -124,4 +141,51 @@ func inCluster(policy string) []testkit.Case {
 		}},
 		{Name: "the worker disconnects", Run: func(t testing.TB) { disconnectsItself(t, "go", policy) }},
 	}
+}
+
+// underGo are the parts of the life of two workers of a Go primary.
+func underGo(s cluster.Scheduling, serialization nodeipc.Serialization) []testkit.Case {
+	return []testkit.Case{{Name: "served, and disconnected", Run: func(t testing.TB) {
+		port := freePort(t, "127.0.0.1")
+		p := &cluster.Primary{
+			Scheduling: s,
+			Channel:    &nodeipc.Options{Serialization: serialization},
+			Command: func() *exec.Cmd {
+				return testkit.Peer(t).Command("primary_worker.js", strconv.Itoa(port))
+			},
+		}
+		defer p.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for range 2 {
+			w, err := p.Fork(nil)
+			require.NoError(t, err)
+			require.NoError(t, w.Await(ctx, cluster.Listening))
+		}
+		by := map[string]int{}
+		const n = 20
+		for range n {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			require.NoError(t, err)
+			end, _ := ctx.Deadline()
+			conn.SetDeadline(end)
+			name, err := io.ReadAll(conn)
+			conn.Close()
+			require.NoError(t, err)
+			by[string(name)]++
+			for _, w := range p.Workers() {
+				for w.Status().Unanswered > 0 && ctx.Err() == nil {
+					runtime.Gosched()
+				}
+			}
+		}
+		if s == cluster.RoundRobin {
+			require.Equal(t, map[string]int{"worker 1": n / 2, "worker 2": n / 2}, by)
+		}
+		require.Equal(t, n, by["worker 1"]+by["worker 2"], "%v", by)
+		for _, w := range p.Workers() {
+			require.NoError(t, w.Disconnect(ctx))
+			require.Zero(t, w.Cmd().ProcessState.ExitCode())
+		}
+	}}}
 }
