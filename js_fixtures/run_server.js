@@ -23,6 +23,12 @@ const server = http.createServer((req, res) => {
       if (arg === 'firmly') process.on('SIGTERM', () => {})
       res.write('begun ')
       return
+    case 'leave': // alone: what it has goes on
+      res.end(() => {
+        cluster.worker.exitedAfterDisconnect = true
+        process.disconnect()
+      })
+      return
     case 'exit':
       res.end(() => process.exit(Number(arg)))
       return

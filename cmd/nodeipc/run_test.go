@@ -607,6 +607,36 @@ require('`+runFixture()+`')
 	require.Equal(t, 0, r.exit())
 }
 
+// A worker that leaves the cluster and lives on is replaced, and has its time to end.
+func TestRunLeaves(t *testing.T) {
+	t.Parallel()
+	r := startRun(t, "--drain-timeout", "300ms", runFixture())
+	addr := r.ready()
+	begin(t, addr, "/stuck")
+	_, err := get(addr, "/leave")
+	require.NoError(t, err)
+	r.await(`worker 1 .* has left the cluster`)
+	r.await(`worker 1 .* was ended by SIGTERM|worker 2 .* is ready`)
+	r.await(`worker 1 .* was ended by SIGTERM|worker 2 .* is ready`)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, 0, r.exit())
+}
+
+// The flags that docs/run.md names are there.
+func TestRunDocs(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(testkit.Root(), "docs", "run.md"))
+	require.NoError(t, err)
+	others := []string{"its-own-flag", "max-old-space-size"}
+	names := regexp.MustCompile(`\B--([a-z]+(?:-[a-z]+)*)`).FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, names)
+	flags := runCommand(&streams{}).Flags()
+	for _, name := range names {
+		if !slices.Contains(others, name[1]) {
+			require.NotNil(t, flags.Lookup(name[1]), name[1])
+		}
+	}
+}
+
 func TestRunReload(t *testing.T) {
 	t.Parallel()
 	r := newRun(t, "-i", "2", "server.js")

@@ -320,12 +320,12 @@ func (s *slot) keep(ctx context.Context) {
 // failed notes that a worker has not become ready. It reports whether all has to end.
 func (s *slot) failed(err error) bool {
 	s.failures++
-	s.say("group %s: %v", s.group.name, err)
 	var no *forkError
 	if errors.As(err, &no) && !s.was {
-		s.fail(&startError{err, 1})
+		s.fail(&startError{fmt.Errorf("group %s: %w", s.group.name, err), 1})
 		return true
 	}
+	s.say("group %s: %v", s.group.name, err)
 	for _, other := range s.slots {
 		if other.group == s.group && other.serves.Load() {
 			return false // there is one who works
