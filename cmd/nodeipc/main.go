@@ -1,10 +1,10 @@
 // Command nodeipc runs clusters of Node and Go programs, and looks at what goes over Node's IPC channel.
 //
-//	nodeipc run [flags] program [arguments]      runs workers of a cluster, Node programs or Go programs, and keeps them running
+//	nodeipc run [flags] program [arguments]      keeps workers of a cluster running, Node programs or Go programs
 //	nodeipc tap [flags] -- program [arguments]   shows what goes over the channels between Node programs
 //	nodeipc replay [flags] file -- program …     plays what tap has recorded to the child, and compares
-//	nodeipc dump [flags] [file]                  prints a payload of V8's serializer: of v8.serialize, or of a channel in advanced mode
-//	nodeipc completion shell                     prints a script that completes all this in bash, zsh, fish or PowerShell
+//	nodeipc dump [flags] [file]                  prints a payload of V8's serializer, as on a channel in advanced mode
+//	nodeipc completion shell                     prints a script that completes all this in bash, zsh or another
 package main
 
 import (
@@ -92,7 +92,8 @@ func run(s *streams, args []string) (exit int) {
 // complain says what is wrong with the arguments of c.
 func complain(c *cobra.Command, s *streams, err error) error {
 	path := c.CommandPath()
-	fmt.Fprintf(s.err, "%s: %v\nUsage: %s\n%s -h says more.\n", strings.ReplaceAll(path, " ", ": "), err, c.UseLine(), path)
+	fmt.Fprintf(s.err, "%s: %v\n", strings.ReplaceAll(path, " ", ": "), err)
+	fmt.Fprintf(s.err, "Usage: %s\n%s -h says more.\n", c.UseLine(), path)
 	return errUsage
 }
 
@@ -111,10 +112,11 @@ func (c command) cobra(s *streams) *cobra.Command {
 	cc := &cobra.Command{
 		Use: c.name + " " + c.args, Short: c.short, DisableFlagParsing: true, DisableFlagsInUseLine: true,
 		RunE: func(_ *cobra.Command, args []string) error { return c.run(s, args) },
-		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) (found []string, _ cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			if !strings.HasPrefix(begun, "-") || slices.Contains(args, "--") {
 				return nil, cobra.ShellCompDirectiveDefault
 			}
+			var found []string
 			dashes := begun[:len(begun)-len(strings.TrimLeft(begun, "-"))]
 			c.flags(s).VisitAll(func(f *flag.Flag) {
 				if name := dashes + f.Name; strings.HasPrefix(name, begun) {

@@ -67,21 +67,29 @@ func runCommand(s *streams) *cobra.Command {
 	f := c.Flags()
 	f.SortFlags = false
 	f.SetInterspersed(false) // what follows the program is the program's
-	f.StringVarP(&instances, "instances", "i", "1", "`number` of workers of the program, or max: one for each processor")
+	f.StringVarP(&instances, "instances", "i", "1",
+		"`number` of workers of the program, or max: one for each processor")
 	f.StringVar(&name, "name", "main", "`name` of their group")
-	f.StringArrayVar(&groups, "group", nil, "one more group: `name=number:program arguments`, quoted as in sh; repeatable")
-	f.StringVar(&policy, "policy", "round-robin", "who gets a connection: "+strings.Join(policyNames(), ", "))
-	f.StringSliceVar(&weights, "weight", nil, "shares of groups in the connections, by `group=number`, separated by commas")
-	f.StringArrayVar(&routes, "route", nil, "groups for some requests: `groups: [method] [host]/path [header Name: value] [cookie name=value]`;\n"+
+	f.StringArrayVar(&groups, "group", nil,
+		"one more `group`, name=number:program arguments, quoted as in sh; repeatable")
+	f.StringVar(&policy, "policy", "round-robin", "the `policy` of who gets a connection: "+strings.Join(policyNames(), ", "))
+	f.StringSliceVar(&weights, "weight", nil,
+		"`shares` of groups in the connections, group=number, separated by commas")
+	f.StringArrayVar(&routes, "route", nil, "a `route` is groups for some requests:\n"+
+		"groups: [method] [host]/path [header Name: value] [cookie name=value];\n"+
 		"the first that matches counts, and what matches none goes to all workers; repeatable")
-	f.StringVar(&serialization, "serialization", "json", "of the channels to the workers: json or advanced")
-	f.StringVar(&ready, "ready", "listening", "when a worker is ready: listening, or online, for those that share no address")
-	f.DurationVar(&o.readyTimeout, "ready-timeout", 30*time.Second, "how long it may take to be ready")
-	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long it may take to leave, before SIGTERM")
-	f.DurationVar(&o.killTimeout, "kill-timeout", 5*time.Second, "how long it may take after SIGTERM, before SIGKILL")
-	f.IntVar(&o.maxCrashes, "max-crashes", 10, "`times` in a row that a worker may fail to be ready while no other of its group is")
-	f.StringArrayVar(&o.listen, "listen", nil, "a TCP `address` or a path that is opened before a worker asks for it; repeatable")
-	f.StringVar(&o.control, "control", "", "`path` of a socket by which another nodeipc run can take the place of this one")
+	f.StringVar(&serialization, "serialization", "json", "`format` of the channels to the workers: json or advanced")
+	f.StringVar(&ready, "ready", "listening",
+		"`state` in which a worker is ready: listening, or online, for those that share no address")
+	f.DurationVar(&o.readyTimeout, "ready-timeout", 30*time.Second, "the `time` that it may take to be ready")
+	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "the `time` that it may take to leave, before SIGTERM")
+	f.DurationVar(&o.killTimeout, "kill-timeout", 5*time.Second, "the `time` that it may take after SIGTERM, before SIGKILL")
+	f.IntVar(&o.maxCrashes, "max-crashes", 10,
+		"`times` in a row that a worker may fail to be ready while no other of its group is")
+	f.StringArrayVar(&o.listen, "listen", nil,
+		"a TCP `address` or a path that is opened before a worker asks for it; repeatable")
+	f.StringVar(&o.control, "control", "",
+		"`path` of a socket by which another nodeipc run can take the place of this one")
 	f.BoolVar(&o.upgrade, "upgrade", false, "take the place of the one at --control, when the workers are ready")
 	for name, values := range map[string][]string{
 		"policy": policyNames(), "serialization": {"json", "advanced"}, "ready": {"listening", "online"},

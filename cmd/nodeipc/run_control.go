@@ -23,8 +23,8 @@ import (
 )
 
 // How a run of the command gets sockets that are open already, and gives them to one that takes its place. The two talk
-// over a channel on a unix socket: {take: true} is answered by the sockets, one by one, and {last: true}; {ready: true} by
-// {leaving: true}.
+// over a channel on a unix socket: {take: true} is answered by the sockets, one by one, and {last: true}; {ready: true}
+// by {leaving: true}.
 
 type controlMessage struct {
 	Take    bool   `json:"take,omitempty"`

@@ -21,8 +21,8 @@ type output struct {
 // Longer lines are cut into pieces.
 const maxLine = 64 << 10
 
-// copy writes what comes from r with prefix before each line, until r ends. What cannot be written is lost, and the worker
-// lives on.
+// copy writes what comes from r with prefix before each line, until r ends. What cannot be written is lost, and the
+// worker lives on.
 func (o *output) copy(prefix string, r io.Reader) {
 	buf := make([]byte, maxLine)
 	n, cut := 0, false // cut: a piece of the line was written
@@ -77,8 +77,8 @@ func wholeRunes(b []byte) int {
 	return len(b)
 }
 
-// appendLine appends a line of a worker. What a terminal would obey, or an eye not see, is shown as an escape of JSON, so
-// that a line of JSON stays the same value; bytes that are no text are shown as \xff.
+// appendLine appends a line of a worker. What a terminal would obey, or an eye not see, is shown as an escape of JSON,
+// so that a line of JSON stays the same value; bytes that are no text are shown as \xff.
 func appendLine(out []byte, prefix string, line []byte) []byte {
 	out = append(out, prefix...)
 	line = bytes.TrimSuffix(line, []byte{'\r'})
@@ -101,8 +101,8 @@ func appendLine(out []byte, prefix string, line []byte) []byte {
 	return append(out, '\n')
 }
 
-// A journal is where the command's own messages go. It writes them from a goroutine of its own, as a terminal that has been
-// stopped must not stop the workers' keeper too; what comes then beyond its size is lost.
+// A journal is where the command's own messages go. It writes them from a goroutine of its own, as a terminal that has
+// been stopped must not stop the workers' keeper too; what comes then beyond its size is lost.
 type journal struct {
 	lines chan string
 	done  chan struct{}

@@ -51,7 +51,8 @@ func runFixture() string { return testkit.Fixture("run_server.js") }
 // newRun returns the command in a folder of its own.
 func newRun(t *testing.T, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, dir: t.TempDir(), text: map[string]*strings.Builder{"out": {}, "err": {}}, wake: make(chan struct{})}
+	r := &running{t: t, dir: t.TempDir(), wake: make(chan struct{})}
+	r.text = map[string]*strings.Builder{"out": {}, "err": {}}
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(testkit.Node(t), filepath.Join(bin, "node")))
 	r.cmd = selfCommand(append([]string{"run"}, args...)...)
@@ -361,7 +362,9 @@ func TestRunLines(t *testing.T) {
 		{strings.Repeat("\x80", maxLine) + "\n", "> " + strings.Repeat(`\x80`, maxLine) + "\n"},
 	} {
 		for _, in := range []io.Reader{
-			strings.NewReader(test.in), iotest.OneByteReader(strings.NewReader(test.in)), iotest.DataErrReader(strings.NewReader(test.in)),
+			strings.NewReader(test.in),
+			iotest.OneByteReader(strings.NewReader(test.in)),
+			iotest.DataErrReader(strings.NewReader(test.in)),
 		} {
 			var out bytes.Buffer
 			(&output{new(sync.Mutex), &out}).copy("> ", in)

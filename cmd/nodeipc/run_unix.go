@@ -106,7 +106,8 @@ func sameFile(a, b io.Writer) bool {
 
 func (r *runner) run() error {
 	// What is not ignored but caught, to no effect, is as usual again in the workers.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGWINCH, syscall.SIGUSR1, syscall.SIGALRM, syscall.SIGURG)
+	signal.Notify(make(chan os.Signal, 1),
+		syscall.SIGPIPE, syscall.SIGWINCH, syscall.SIGUSR1, syscall.SIGALRM, syscall.SIGURG)
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
 	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
@@ -334,7 +335,8 @@ func (s *slot) failed(err error) bool {
 	if s.failures < s.o.maxCrashes {
 		return false
 	}
-	s.fail(&startError{fmt.Errorf("group %s: no worker was ready, %d times in a row", s.group.name, s.failures), exitCrashLoop})
+	err = fmt.Errorf("group %s: no worker was ready, %d times in a row", s.group.name, s.failures)
+	s.fail(&startError{err, exitCrashLoop})
 	return true
 }
 
@@ -343,7 +345,8 @@ type forkError struct{ error }
 
 func (e *forkError) Unwrap() error { return e.error }
 
-// serve lives with the worker w, and with those that replace it, until the last has gone or ctx ends. It returns the last.
+// serve lives with the worker w, and with those that replace it, until the last has gone or ctx ends. It returns the
+// last.
 func (s *slot) serve(ctx context.Context, w *worker) *worker {
 	s.serves.Store(true)
 	defer s.serves.Store(false)
@@ -484,8 +487,8 @@ func (r *runner) fork(g *group) (_ *worker, failure error) {
 	return w, nil
 }
 
-// A workerPipe is what a worker prints to. Something that the worker has started, and that has left its group, may have it
-// for longer than the worker, and is read as well.
+// A workerPipe is what a worker prints to. Something that the worker has started, and that has left its group, may have
+// it for longer than the worker, and is read as well.
 type workerPipe struct {
 	*os.File
 	once sync.Once
