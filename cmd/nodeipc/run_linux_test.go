@@ -92,3 +92,30 @@ func TestRunFirstProcess(t *testing.T) {
 	require.Contains(t, rest, "ended ")
 	require.Equal(t, 0, r.exit())
 }
+
+// At its end it does not wait for somebody who has stopped reading what it prints.
+func TestRunFullPipe(t *testing.T) {
+	t.Parallel()
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	defer read.Close()
+	r := newRun(t, "--drain-timeout", "300ms", "--kill-timeout", "300ms", "server.js")
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "server.js"), []byte(`
+require('`+runFixture()+`')
+const more = () => process.stdout.write('x'.repeat(1 << 16) + '\n', more)
+more()
+`), 0o666))
+	r.cmd.Stdout, r.cmd.Stderr = write, write
+	r.start()
+	require.NoError(t, write.Close())
+	for { // until nothing more goes in
+		n, err := unix.IoctlGetInt(int(read.Fd()), unix.TIOCINQ)
+		require.NoError(t, err)
+		if n > 60<<10 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	r.signal(syscall.SIGTERM)
+	require.Contains(t, []int{0, exitKilled}, r.exit())
+}

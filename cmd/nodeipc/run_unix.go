@@ -85,7 +85,17 @@ func runWorkers(s *streams, o *runOptions) error {
 	}
 	r.journal = newJournal(r.err)
 	defer r.journal.close()
-	return r.run()
+	err := r.run()
+	if err == nil {
+		return nil
+	}
+	r.say("%v", err) // here, as whoever reads it may have stopped
+	code := 1
+	var coded *startError
+	if errors.As(err, &coded) {
+		code = coded.code
+	}
+	return &exitStatus{code: code}
 }
 
 func sameFile(a, b io.Writer) bool {
@@ -552,7 +562,7 @@ func (r *runner) watch(w *worker) {
 }
 
 // How long what a worker has printed holds up what comes after its end.
-const lastOutput = 5 * time.Second
+const lastOutput = 2 * time.Second
 
 func (w *worker) String() string {
 	return fmt.Sprintf("worker %d (%s, pid %d)", w.ID(), w.Group(), w.Cmd().Process.Pid)
