@@ -226,7 +226,8 @@ func (l *listener) take(i int) {
 func (c *incoming) send(w *Process, seq int64) {
 	v := nodeipc.Internal{Value: &newconn{cmdCluster, "newconn", c.l.key, seq}}
 	failed := func(err error) {
-		if err != nil {
+		// A worker that has gone may have got it, and its answer may be unread still: the end of the channel tells.
+		if err != nil && !errors.Is(err, nodeipc.ErrHandleUnconfirmed) {
 			w.refused(seq, err)
 		}
 	}

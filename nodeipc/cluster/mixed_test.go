@@ -136,7 +136,7 @@ func TestChaosOfGoPrimary(t *testing.T) {
 		time.Sleep(time.Duration(20+random.IntN(80)) * time.Millisecond) // so that it comes at any time
 		var able []*cluster.Process
 		for _, w := range p.Workers() {
-			if w.Status().State == cluster.Listening {
+			if w.Status().State == cluster.Listening && !killed[fmt.Sprint(w.Cmd().Process.Pid)] {
 				able = append(able, w)
 			}
 		}
