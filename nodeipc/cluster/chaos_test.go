@@ -5,6 +5,7 @@ package cluster_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -33,6 +34,9 @@ func chaosMain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ln, err := w.Listen(ctx, "tcp", "127.0.0.1:"+os.Getenv("NODEIPC_PORT"))
+	if errors.Is(err, nodeipc.ErrDisconnected) { // it is to leave before it has begun
+		return w.Disconnect(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ const ticketKeysSize = 48
 // An address without a host shares with Node workers that listen without a host; a host name with those that name it:
 // it is resolved here, in the system's order, as Node 17 and later do (older ones prefer IPv4). If the primary cannot
 // listen, the error wraps a syscall.Errno such as syscall.EADDRINUSE; for a path in a folder that does not exist that is
-// EACCES, as in Node. If ctx ends first nothing listens.
+// EACCES, as in Node. It is nodeipc.ErrDisconnected when w is Done. If ctx ends first nothing listens.
 //
 // Close tells the primary; connections that it gave us before can still be accepted, then Accept returns net.ErrClosed.
 // A listener that is to be this process's own (exclusive in Node) is one of net.Listen.
@@ -321,8 +321,6 @@ func (w *Worker) takeIndex(q *query) error {
 	set.open++
 	return nil
 }
-
-var errLeaving = errors.New("the primary has asked this worker to disconnect")
 
 // freeIndex ends the use of q's index: they count from 0 again when no listener of the address is left.
 func (w *Worker) freeIndex(q *query) {

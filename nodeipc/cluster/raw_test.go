@@ -1057,3 +1057,24 @@ func TestPrimaryTalksNonsense(t *testing.T) {
 	_, err = w.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	require.ErrorIs(t, err, nodeipc.ErrDisconnected)
 }
+
+// A worker that is asked to disconnect while it waits for an address need not wait for an answer: primaries do not
+// give any. One that comes all the same is given back.
+func TestAskedToLeaveWhileListening(t *testing.T) {
+	testkit.CheckLeaks(t)
+	w, p := start(t, nil)
+	p.line()
+	result := listenElsewhere(context.Background(), w, "127.0.0.1:0")
+	require.Contains(t, p.line(), `"queryServer"`)
+	p.send(`{"cmd":"NODE_CLUSTER","act":"disconnect","seq":0}`)
+	_, err := result()
+	require.ErrorIs(t, err, nodeipc.ErrDisconnected)
+	require.True(t, w.IsConnected())
+	p.send(`{"cmd":"NODE_CLUSTER","ack":1,"key":"k","sockname":{"family":"IPv4","address":"127.0.0.1","port":1234},"seq":1}`)
+	require.Contains(t, p.line(), `"act":"close","key":"k"`)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Disconnect(context.Background()) }()
+	require.Empty(t, p.line(), "the end")
+	p.close()
+	require.NoError(t, <-ended)
+}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
 // The whole life of a worker that serves HTTP.
@@ -42,6 +44,11 @@ func ListenAndServe(addr string, handler http.Handler) error {
 	})
 	ln, err := w.Listen(ctx, "tcp", addr)
 	if err != nil {
+		if w != nil && errors.Is(err, nodeipc.ErrDisconnected) { // w is Done before it has begun
+			leave, cancel := context.WithTimeout(context.Background(), leaveTime)
+			defer cancel()
+			return w.Disconnect(leave)
+		}
 		if w != nil {
 			w.ch.Close()
 		}

@@ -343,6 +343,8 @@ func (w *Worker) send(ctx context.Context, n *note) error {
 	return w.ch.Send(ctx, nodeipc.Internal{Value: n})
 }
 
+var errLeaving = fmt.Errorf("the primary has asked this worker to disconnect: %w", nodeipc.ErrDisconnected)
+
 // ask sends a message and waits for the reply. s is the share that it asks for, or nil.
 func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share) (*order, error) {
 	r := &request{share: s, reply: make(chan *order, 1)}
@@ -366,9 +368,10 @@ func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share)
 		}
 		return nil, err
 	}
-	cancelled, leaving := ctx.Done(), w.done
-	if s == nil {
-		leaving = nil
+	cancelled := ctx.Done()
+	var leaving <-chan struct{}
+	if s != nil { // a primary that has asked a worker to disconnect does not answer what it asks for
+		leaving = w.done
 	}
 	for {
 		select {
@@ -381,7 +384,7 @@ func (w *Worker) ask(ctx context.Context, message func(seq int64) any, s *share)
 				return nil, ctx.Err()
 			}
 			cancelled = nil
-		case <-leaving: // a primary answers no more queries then
+		case <-leaving:
 			if forget() {
 				return nil, errLeaving
 			}
