@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,20 @@ const (
 	aliveRequest = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 )
 
+// The two kinds of requests of which a cluster with policies gets one after the other, one for each worker. The policies
+// look at the path or at the cookie.
+var routed = [2]string{routedRequest("/", "0"), routedRequest("/api/users/17", "1")}
+
+func routedRequest(path, canary string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: localhost:8000\r\nConnection: close\r\n" +
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n" +
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: de,en;q=0.5\r\n" +
+		"Accept-Encoding: gzip, deflate, br\r\nCookie: session=7d1f0a5c2e934b68; canary=" + canary + "; theme=dark\r\n\r\n"
+}
+
+// lateness is how many other connections are made before a late request is sent, half of the clients.
+const lateness = clients / 2
+
 // A client is a connection to a cluster and what has come of the answer.
 type client struct {
 	fd  int
@@ -32,11 +47,15 @@ type web struct {
 	addr    *unix.SockaddrInet4
 	poll    int
 	alive   bool // connections stay open
+	routed  bool // requests of two kinds, and clients have addresses of their own
+	late    bool // requests come a while after their connections
 	clients []client
+	silent  []int // the late, in the order of their connections
+	made    int   // requests
 }
 
-func newWeb(port int, alive bool) (*web, error) {
-	w := &web{addr: &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}, alive: alive}
+func newWeb(port int, s *scenario) (*web, error) {
+	w := &web{addr: &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}, alive: s.alive, routed: s.base != "", late: s.late}
 	var err error
 	if w.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -58,14 +77,27 @@ func (w *web) close() {
 	unix.Close(w.poll)
 }
 
-// ask has client i make the next request.
+// ask has client i make the next request, or its connection, and then the request of an earlier one.
 func (w *web) ask(i int) error {
-	c := &w.clients[i]
-	c.got = c.got[:0]
-	request := aliveRequest
-	if !w.alive {
-		request = closeRequest
+	if err := w.connect(i); err != nil || !w.late {
+		return errors.Join(err, w.request(i))
 	}
+	if w.silent = append(w.silent, i); len(w.silent) <= lateness {
+		return nil
+	}
+	return w.speak()
+}
+
+// speak has the client make its request that has been silent for the longest time.
+func (w *web) speak() error {
+	i := w.silent[0]
+	w.silent = w.silent[1:]
+	return w.request(i)
+}
+
+// connect makes the connection of client i if it has none.
+func (w *web) connect(i int) error {
+	c := &w.clients[i]
 	if c.fd < 0 {
 		var err error
 		if c.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -74,6 +106,11 @@ func (w *web) ask(i int) error {
 		if err := unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 			return os.NewSyscallError("setsockopt", err)
 		}
+		if w.routed {
+			if err := unix.Bind(c.fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(i)}}); err != nil {
+				return os.NewSyscallError("bind", err)
+			}
+		}
 		if err := unix.Connect(c.fd, w.addr); err != nil { // done by the kernel at once, whoever accepts it
 			return os.NewSyscallError("connect", err)
 		}
@@ -81,6 +118,20 @@ func (w *web) ask(i int) error {
 		if err := unix.EpollCtl(w.poll, unix.EPOLL_CTL_ADD, c.fd, &event); err != nil {
 			return os.NewSyscallError("epoll_ctl", err)
 		}
+	}
+	return nil
+}
+
+func (w *web) request(i int) error {
+	c := &w.clients[i]
+	c.got = c.got[:0]
+	request := aliveRequest
+	switch {
+	case w.routed:
+		request = routed[w.made%2]
+		w.made++
+	case !w.alive:
+		request = closeRequest
 	}
 	if n, err := unix.Write(c.fd, []byte(request)); err != nil || n < len(request) {
 		return fmt.Errorf("request: %d bytes, %w", n, err)
@@ -119,6 +170,17 @@ func (w *web) requests(n int) error {
 		asked++
 	}
 	events := make([]unix.EpollEvent, len(w.clients))
+	end := func() error { // there are no connections to come any more
+		for asked == n && len(w.silent) > 0 {
+			if err := w.speak(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := end(); err != nil {
+		return err
+	}
 	for answered < n {
 		k, err := unix.EpollWait(w.poll, events, int(patience/time.Millisecond))
 		if err == unix.EINTR {
@@ -144,6 +206,9 @@ func (w *web) requests(n int) error {
 				}
 				asked++
 			}
+			if err := end(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -159,7 +224,7 @@ func driveCluster(p *peer, s *scenario, t timing) (sample, error) {
 	if err := p.readLine(&ready); err != nil {
 		return nil, err
 	}
-	w, err := newWeb(ready.Port, s.alive)
+	w, err := newWeb(ready.Port, s)
 	if err != nil {
 		return nil, err
 	}

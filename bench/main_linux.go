@@ -215,7 +215,21 @@ func (b *bench) goSides(s *scenario) (sides []contestant) {
 		}
 		sides = append(sides, c)
 	}
-	return slices.DeleteFunc(sides, func(c contestant) bool { return !s.wanted(b.cfg.only, c.name) })
+	unwanted := func(c contestant) bool { return !s.wanted(b.cfg.only, c.name) }
+	if s.base != "" && b.cfg.profile == "" && !slices.ContainsFunc(sides, func(c contestant) bool { return !unwanted(c) }) {
+		return nil
+	}
+	return slices.DeleteFunc(sides, func(c contestant) bool {
+		return unwanted(c) && (b.cfg.profile != "" || c.name != s.base)
+	})
+}
+
+// against are the runtimes that a scenario is compared with.
+func (b *bench) against(s *scenario) []program {
+	if s.base != "" {
+		return nil
+	}
+	return append(b.nodes[:len(b.nodes):len(b.nodes)], b.others...)
 }
 
 // A result is what the runs of one contestant gave. With an error the samples do not count.
@@ -227,7 +241,7 @@ type result struct {
 // take puts all contestants through a scenario, in turns.
 func (b *bench) take(s *scenario, goes []contestant) map[string]*result {
 	var sides []contestant
-	for _, r := range append(b.nodes[:len(b.nodes):len(b.nodes)], b.others...) {
+	for _, r := range b.against(s) {
 		sides = append(sides, contestant{name: r.name, argv: r.argv, verb: s.verb, mode: "-"})
 	}
 	sides = append(sides, goes...)

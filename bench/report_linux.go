@@ -38,7 +38,9 @@ type row struct {
 	Go       figure            `json:"go"`
 	Runtimes map[string]figure `json:"runtimes"`
 	Ratios   map[string]figure `json:"ratios"`
-	// By runtime, those there are.
+	// Instead, how much more than the base of the scenario.
+	More *figure `json:"more,omitempty"`
+	// By runtime, those there are, or for the base.
 	Goals  map[string]verdictOf `json:"goals,omitempty"`
 	Failed string               `json:"failed,omitempty"`
 }
@@ -125,14 +127,17 @@ func (r *report) scenario(s *scenario, goes []contestant, results map[string]*re
 		}
 		return err != nil
 	}
-	for _, p := range r.b.nodes {
-		broken(p.name)
+	if s.base == "" {
+		for _, p := range r.b.nodes {
+			broken(p.name)
+		}
 	}
 	for _, c := range goes {
 		broken(c.name)
 	}
 	for _, p := range r.b.others { // that these cannot do something is no failure of the benchmark
-		if err := results[p.name].err; err != nil {
+		if res := results[p.name]; res != nil && res.err != nil {
+			err := res.err
 			note := fmt.Sprintf("- %s, %s: %.400v", p.name, s.name, err)
 			r.below, r.file.Notes = append(r.below, note), append(r.file.Notes, note)
 		}
@@ -145,14 +150,14 @@ func (r *report) scenario(s *scenario, goes []contestant, results map[string]*re
 		for _, c := range goes {
 			m := &s.metrics[i]
 			if name := s.rowName(c.name, m); r.b.cfg.only == nil || r.b.cfg.only.MatchString(name) {
-				r.row(name, c, m, results)
+				r.row(name, s.base, c, m, results)
 			}
 		}
 	}
 	return good
 }
 
-func (r *report) row(name string, c contestant, m *metric, results map[string]*result) {
+func (r *report) row(name, base string, c contestant, m *metric, results map[string]*result) {
 	row := row{Name: name, Unit: m.unit, Share: m.share, Runtimes: map[string]figure{}, Ratios: map[string]figure{},
 		Goals: map[string]verdictOf{}}
 	defer func() { r.file.Rows = append(r.file.Rows, row) }()
@@ -167,6 +172,12 @@ func (r *report) row(name string, c contestant, m *metric, results map[string]*r
 	mine := m.values(results[c.name].samples)
 	row.Go = summary(mine)
 	cells = append(cells, row.Go.String())
+	if base != "" {
+		if c.mode != base && results[base].err == nil {
+			cells = append(cells, r.more(&row, base, c.mode, m, mine, m.values(results[base].samples)))
+		}
+		return
+	}
 	for _, p := range r.b.nodes {
 		if c.only != "" && c.only != p.name {
 			cells = append(cells, "", "", "", "")
@@ -198,6 +209,29 @@ func (r *report) row(name string, c contestant, m *metric, results map[string]*r
 		row.Runtimes[p.name] = their
 		cells = append(cells, number(their.Median))
 	}
+}
+
+// more says how much more mine is than that of the base: the medians of the pairs of runs, and the range of half of them.
+func (r *report) more(row *row, base, mode string, m *metric, mine, theirs []float64) string {
+	var more, times []float64
+	for i := range mine {
+		more, times = append(more, mine[i]-theirs[i]), append(times, mine[i]/theirs[i])
+	}
+	row.More, row.Ratios[base] = new(summary(more)), summary(times)
+	more = slices.Sorted(slices.Values(more))
+	d, low, high := row.More.Median, more[len(more)/4], more[len(more)-1-len(more)/4]
+	text := fmt.Sprintf("%+.1f (%+.1f..%+.1f), %.2f of %s", d, low, high, row.Ratios[base].Median, base)
+	goal, met := "", false
+	if want := m.goals.extra[mode]; want != 0 {
+		goal, met = fmt.Sprintf("≤+%s", number(want)), d <= want
+	} else if want := m.goals.times[mode]; want != 0 {
+		goal, met = "≤"+m.times(want), row.Ratios[base].Median <= want
+	}
+	if goal == "" || r.b.cfg.short {
+		return text
+	}
+	row.Goals[base] = verdictOf{goal, met}
+	return text + "  " + goal + map[bool]string{true: " +", false: " !"}[met]
 }
 
 // goal says what the goal of a row is, if it has one, and whether it is met.
@@ -286,7 +320,9 @@ func (r *report) line(cells []string) {
 	}
 	var line strings.Builder
 	for i, c := range cells {
-		if widths[i] != 0 {
+		if i >= len(widths) {
+			line.WriteString(c)
+		} else if widths[i] != 0 {
 			fmt.Fprintf(&line, "%*s ", widths[i], c)
 		}
 	}

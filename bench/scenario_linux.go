@@ -20,6 +20,9 @@ type metric struct {
 type goals struct {
 	by, by26 map[string]float64
 	over     string
+
+	// Against scenario.base: at most so much more, or so many times as much.
+	extra, times map[string]float64
 }
 
 // A scenario is one exchange that all contestants are put through.
@@ -33,6 +36,8 @@ type scenario struct {
 	advanced bool     // the serialization
 	cluster  bool     // the subject is a primary; it and its workers have the whole machine
 	alive    bool     // with connections that stay open
+	base     string   // the mode that the others are compared with, instead of other runtimes
+	late     bool     // requests come a while after their connections
 	corpus   func() *corpus
 	inFlight int
 	rounds   int // 0 for the usual number
@@ -81,6 +86,9 @@ const (
 	nodeWorkers = "Node"
 )
 
+// roundRobin is the policy that others are compared with.
+const roundRobin = "round-robin"
+
 // scenarios are all of them. The goals are what this project has set itself.
 func scenarios() []scenario {
 	all, two, raw := []string{"raw", "struct", "any"}, []string{"raw", "any"}, []string{"raw"}
@@ -110,6 +118,12 @@ func scenarios() []scenario {
 			{name: "rate", unit: "1/s", key: "wall", rate: true, goals: rate},
 		}
 	}
+	// By mode of bench/subject. What looks at requests is to add no more than 5 µs, other policies a tenth.
+	policies := []string{roundRobin, "weighted", "least", "sticky", "path", "cookie"}
+	dispatch := []metric{{unit: "µs CPU", key: "primary", share: true, goals: goals{
+		extra: map[string]float64{"path": 5, "cookie": 5},
+		times: map[string]float64{"weighted": 1.1, "least": 1.1, "sticky": 1.1},
+	}}}
 	return []scenario{
 		{
 			name: "1 in flight 64B", verb: "echo", modes: two, floor: true,
@@ -183,6 +197,14 @@ func scenarios() []scenario {
 		{
 			name: "keep-alive", verb: "primary", modes: []string{nodeWorkers, goWorkers}, cluster: true, alive: true,
 			drive: driveCluster, metrics: answers(goals{}, goals{by: map[string]float64{nodeWorkers: 1}})[1:], // the primary has no part in it
+		},
+		{
+			name: "dispatch", verb: "primary", modes: policies, base: roundRobin, cluster: true, rounds: 10,
+			drive: driveCluster, metrics: dispatch,
+		},
+		{
+			name: "late dispatch", verb: "primary", modes: policies, base: roundRobin, cluster: true, rounds: 10, late: true,
+			drive: driveCluster, metrics: dispatch,
 		},
 		{
 			name: "start to online", verb: "online", modes: raw, worker: true, rounds: 10, drive: driveOnline,

@@ -15,16 +15,20 @@ import (
 // profileEnv names the file for a profile of this program.
 const profileEnv = "NODEIPC_BENCH_CPUPROFILE"
 
-// primary is that of two workers, which run the program. It tells the driver on which port they listen, and which
+// primary is that of two workers, which run the program, with the policy that mode says. It tells the driver on which port they listen, and which
 // processes they are.
-func primary(ctx context.Context, program []string) error {
+func primary(ctx context.Context, mode string, program []string) error {
+	scheduling, err := policy(mode)
+	if err != nil {
+		return err
+	}
 	os.Unsetenv(profileEnv) // the profile is of this process
 	ch, err := nodeipc.Connect(nil)
 	if err != nil {
 		return err
 	}
 	defer ch.Close()
-	p := &cluster.Primary{Command: func() *exec.Cmd {
+	p := &cluster.Primary{Scheduling: scheduling, Command: func() *exec.Cmd {
 		cmd := exec.Command(program[0], program[1:]...)
 		cmd.Stderr = os.Stderr
 		return cmd
@@ -34,8 +38,8 @@ func primary(ctx context.Context, program []string) error {
 		Port int
 		Pids []int
 	}
-	for range 2 {
-		w, err := p.Fork(nil)
+	for _, group := range groups {
+		w, err := p.Fork(&cluster.ForkOptions{Group: group})
 		if err != nil {
 			return err
 		}
@@ -53,6 +57,31 @@ func primary(ctx context.Context, program []string) error {
 		return err
 	}
 	return p.Shutdown(ctx)
+}
+
+// groups are those of the workers.
+var groups = [2]string{"web", "api"}
+
+// policy returns the one that is called mode, round robin if none is. Each shares the driver's requests out evenly.
+func policy(mode string) (cluster.Scheduling, error) {
+	web, api := cluster.Weights{groups[0]: 1}, cluster.Weights{groups[1]: 1}
+	switch mode {
+	case "weighted":
+		return cluster.Weighted(cluster.Weights{groups[0]: 1, groups[1]: 1}), nil
+	case "least":
+		return cluster.LeastConnections(), nil
+	case "sticky":
+		return cluster.Sticky(), nil
+	case "path":
+		return cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{
+			{Pattern: "POST /upload/{name}", To: web},
+			{Pattern: "/api/", To: api},
+			{Pattern: "/", To: web},
+		}})
+	case "cookie":
+		return cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{{Cookie: "canary=1", To: api}, {Pattern: "/", To: web}}})
+	}
+	return cluster.RoundRobin, nil
 }
 
 // serve is a worker of a primary.

@@ -114,7 +114,7 @@ func run(ctx context.Context, verb, mode string, program []string) error {
 	}
 	switch verb {
 	case "primary":
-		return primary(ctx, program)
+		return primary(ctx, mode, program)
 	case "serve":
 		return serve(ctx)
 	}
