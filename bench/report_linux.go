@@ -173,8 +173,8 @@ func (r *report) row(name, base string, c contestant, m *metric, results map[str
 	row.Go = summary(mine)
 	cells = append(cells, row.Go.String())
 	if base != "" {
-		if c.mode != base && results[base].err == nil {
-			cells = append(cells, r.more(&row, base, c.mode, m, mine, m.values(results[base].samples)))
+		if b := results[base]; c.mode != base && b != nil && b.err == nil {
+			cells = append(cells, r.more(&row, base, c.mode, m, mine, m.values(b.samples)))
 		}
 		return
 	}
