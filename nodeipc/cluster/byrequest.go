@@ -54,7 +54,7 @@ type looker interface {
 // dispatch is the policy of ByRequest.
 type dispatch struct {
 	routes routes
-	shares []*shares // of each route
+	shares []shares // of each route
 	peeker *peeker
 }
 

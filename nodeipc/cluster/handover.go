@@ -19,11 +19,13 @@ type listener struct {
 	order  int // in which they were opened
 	sock   *socket
 	policy policy // nil: the workers have the socket itself
+	looker looker // the policy, if it is one
 	shared bool
 	data   *serverData // of the first worker that had any
 
 	members []*member // the next to get a connection first
 	pending []*incoming
+	unseen  int  // how many of pending the policy has to look at
 	looking int  // connections that the policy looks at
 	due     bool // in p.due
 	room    sync.Cond
@@ -116,9 +118,32 @@ func (l *listener) push(fd int) bool {
 		closeSocket(fd)
 		return false
 	}
-	l.pending = append(l.pending, &incoming{l: l, fd: fd})
-	l.isDue()
+	l.add(len(l.pending), &incoming{l: l, fd: fd})
 	return true
+}
+
+// use makes p the policy. mu is held.
+func (l *listener) use(p policy) {
+	l.policy = p
+	l.looker, _ = p.(looker)
+	l.unseen = 0
+	for _, c := range l.pending {
+		if l.mustSee(c) {
+			l.unseen++
+		}
+	}
+}
+
+// mustSee reports whether the policy has to look at c first.
+func (l *listener) mustSee(c *incoming) bool { return l.looker != nil && c.by != l.policy }
+
+// add makes c pending at place i. mu is held; unlock follows.
+func (l *listener) add(i int, c *incoming) {
+	l.pending = slices.Insert(l.pending, i, c)
+	if l.mustSee(c) {
+		l.unseen++
+	}
+	l.isDue()
 }
 
 // isDue sees to it that unlock looks for workers for what is pending.
@@ -154,18 +179,20 @@ func (p *Primary) unlock() {
 
 // assign takes the oldest pending connection for which there is a worker, or one that the policy has not looked at.
 func (l *listener) assign() (*incoming, looker) {
-	if l.closed {
+	if l.closed || len(l.pending) == 0 {
 		return nil, nil
 	}
+	if l.unseen > 0 {
+		c := l.take(slices.IndexFunc(l.pending, l.mustSee))
+		l.looking++
+		c.inLook = true
+		return c, l.looker
+	}
 	now := time.Now()
-	looker, looks := l.policy.(looker)
+	if !slices.ContainsFunc(l.members, func(m *member) bool { return m.takes(now, slowAnswer) }) {
+		return nil, nil // instead of a choice for each that waits
+	}
 	for i, c := range l.pending {
-		if looks && c.by != l.policy {
-			l.take(i)
-			l.looking++
-			c.inLook = true
-			return c, looker
-		}
 		m := l.policy.choose(l, c, now)
 		if m == nil {
 			if l.policy.alike() {
@@ -192,8 +219,7 @@ func (c *incoming) looked(by policy) {
 	if l.closed {
 		c.close()
 	} else {
-		l.pending = append(l.pending, c)
-		l.isDue()
+		l.add(len(l.pending), c)
 	}
 	p.notify()
 	if c.inLook {
@@ -203,8 +229,12 @@ func (c *incoming) looked(by policy) {
 	p.unlock()
 }
 
-// take removes the pending connection i.
-func (l *listener) take(i int) {
+// take removes the pending connection i and returns it.
+func (l *listener) take(i int) *incoming {
+	c := l.pending[i]
+	if l.mustSee(c) {
+		l.unseen--
+	}
 	if i == 0 {
 		l.pending[0] = nil
 		l.pending = l.pending[1:]
@@ -220,6 +250,7 @@ func (l *listener) take(i int) {
 	if len(l.pending) < maxPending {
 		l.room.Signal()
 	}
+	return c
 }
 
 // send sends the connection to w.
@@ -302,8 +333,7 @@ func (c *incoming) takeBack() {
 		c.close()
 		return
 	}
-	l.pending = append([]*incoming{c}, l.pending...)
-	l.isDue()
+	l.add(0, c)
 }
 
 // A worker that has refused a connection gets none for so long; if it is alone it would refuse the same one thousands of

@@ -97,7 +97,7 @@ func (p *Primary) Schedule(s Scheduling) error {
 	for _, l := range p.listeners {
 		if policy := s.newPolicy(); !l.shared && policy != nil {
 			endLooking(l.policy)
-			l.policy = policy
+			l.use(policy)
 			l.isDue()
 		}
 	}

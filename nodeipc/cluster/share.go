@@ -198,7 +198,8 @@ func (w *Process) has(l *listener) bool {
 
 // open makes a listener.
 func (p *Primary) open(q *wanted) (*listener, error) {
-	l := &listener{p: p, key: q.key, policy: p.scheduling().newPolicy()}
+	l := &listener{p: p, key: q.key}
+	l.use(p.scheduling().newPolicy())
 	l.shared = q.udp || l.policy == nil
 	l.room.L = &p.mu
 	var err error

@@ -19,50 +19,72 @@ type weighted struct{ weights Weights }
 
 func (w weighted) newPolicy() policy { return newShares(w.weights) }
 
-// shares is the policy of Weighted.
-type shares struct {
-	weights Weights
-	names   []string       // in order: the same connections give the same choice
-	credit  map[string]int // what a group has got too little
+// shares is the policy of Weighted. It is a list, in order of the names, so that the same connections give the same choice;
+// there are few.
+type shares []groupShare
+
+type groupShare struct {
+	name   string
+	weight int
+	credit int // what the group has got too little
+	takes  bool
 }
 
-func newShares(weights Weights) *shares {
-	s := &shares{weights: weights, credit: map[string]int{}}
+func newShares(weights Weights) shares {
+	var s shares
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		if weights[name] > 0 {
-			s.names = append(s.names, name)
+			s = append(s, groupShare{name: name, weight: weights[name]})
 		}
 	}
 	return s
 }
 
-func (s *shares) alike() bool { return true }
+func (s shares) alike() bool { return true }
 
-func (s *shares) choose(l *listener, c *incoming, now time.Time) *member {
+func (s shares) choose(l *listener, c *incoming, now time.Time) *member {
 	if !s.servedBy(l) {
 		return turns{}.choose(l, c, now)
 	}
 	for _, patience := range patiences {
-		total, best := 0, ""
-		for _, name := range s.names {
-			if !slices.ContainsFunc(l.members, func(m *member) bool { return m.w.group == name && m.takes(now, patience) }) {
-				continue // its credit stays as it is
-			}
-			s.credit[name] += s.weights[name]
-			total += s.weights[name]
-			if best == "" || s.credit[name] > s.credit[best] {
-				best = name
+		for _, m := range l.members {
+			if g := s.of(m); g != nil && !g.takes {
+				g.takes = m.takes(now, patience)
 			}
 		}
-		if best != "" {
-			s.credit[best] -= total
-			return l.nextOf(now, func(m *member) bool { return m.w.group == best })
+		total := 0
+		var best *groupShare
+		for i := range s {
+			g := &s[i]
+			if !g.takes {
+				continue // its credit stays as it is
+			}
+			g.takes = false
+			g.credit += g.weight
+			total += g.weight
+			if best == nil || g.credit > best.credit {
+				best = g
+			}
+		}
+		if best != nil {
+			best.credit -= total
+			return l.nextOf(now, func(m *member) bool { return m.w.group == best.name })
+		}
+	}
+	return nil
+}
+
+// of returns the share of a member's group, nil if it has none.
+func (s shares) of(m *member) *groupShare {
+	for i := range s {
+		if s[i].name == m.w.group {
+			return &s[i]
 		}
 	}
 	return nil
 }
 
 // servedBy reports whether l has a member of a group with a weight.
-func (s *shares) servedBy(l *listener) bool {
-	return slices.ContainsFunc(l.members, func(m *member) bool { return s.weights[m.w.group] > 0 && m.serves() })
+func (s shares) servedBy(l *listener) bool {
+	return slices.ContainsFunc(l.members, func(m *member) bool { return s.of(m) != nil && m.serves() })
 }
