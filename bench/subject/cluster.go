@@ -62,24 +62,25 @@ func primary(ctx context.Context, mode string, program []string) error {
 // groups are those of the workers.
 var groups = [2]string{"web", "api"}
 
-// policy returns the one that is called mode, round robin if none is. Each shares the driver's requests out evenly.
+// policy returns the one that is called mode, round robin if none is. All of them give the driver's requests to both workers
+// in the same measure, and those that look at requests to either: how busy the workers are is not to make a difference.
 func policy(mode string) (cluster.Scheduling, error) {
-	web, api := cluster.Weights{groups[0]: 1}, cluster.Weights{groups[1]: 1}
+	both := cluster.Weights{groups[0]: 1, groups[1]: 1}
 	switch mode {
 	case "weighted":
-		return cluster.Weighted(cluster.Weights{groups[0]: 1, groups[1]: 1}), nil
+		return cluster.Weighted(both), nil
 	case "least":
 		return cluster.LeastConnections(), nil
 	case "sticky":
 		return cluster.Sticky(), nil
 	case "path":
 		return cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{
-			{Pattern: "POST /upload/{name}", To: web},
-			{Pattern: "/api/", To: api},
-			{Pattern: "/", To: web},
+			{Pattern: "POST /upload/{name}", To: both},
+			{Pattern: "/api/", To: both},
+			{Pattern: "/", To: both},
 		}})
 	case "cookie":
-		return cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{{Cookie: "canary=1", To: api}, {Pattern: "/", To: web}}})
+		return cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{{Cookie: "canary=1", To: both}, {Pattern: "/", To: both}}})
 	}
 	return cluster.RoundRobin, nil
 }
