@@ -22,6 +22,11 @@ type peeker struct {
 	running sync.WaitGroup
 }
 
+func recv(fd int, buf []byte, flags int) (n int, err error) {
+	n, _, err = unix.Recvfrom(fd, buf, flags)
+	return n, err
+}
+
 func newPeeker(limits peekLimits) *peeker { return &peeker{eye: eye{limits: limits}} }
 
 // wait waits for more. Beyond the limit, the oldest gives up.

@@ -3,7 +3,9 @@ package cluster
 import (
 	"os"
 	"sync"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +19,8 @@ type peeker struct {
 	mu          sync.Mutex
 	closed      bool
 	set         *os.File // of epoll, or nil
+	raw         syscall.RawConn
+	armed       time.Time // the deadline of set, none later than the first
 	byFD        map[int32]*waiting
 	first, last *waiting      // in the order of their deadlines
 	generation  int32         // tells one that waits from an earlier one of the same descriptor
@@ -33,6 +37,16 @@ type waiting struct {
 	seen       int // bytes that o knows
 	busy       bool
 	prev, next *waiting
+}
+
+// recv is recvfrom without the address, which package unix would make of what the kernel does not say. It does not block.
+func recv(fd int, buf []byte, flags int) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))),
+		uintptr(len(buf)), uintptr(flags), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }
 
 func newPeeker(limits peekLimits) *peeker {
@@ -98,22 +112,19 @@ func (p *peeker) open() bool {
 	}
 	unix.SetNonblock(fd, true) // or the runtime would not poll it
 	set := os.NewFile(uintptr(fd), "epoll")
-	if set.SetReadDeadline(time.Time{}) != nil {
+	raw, err := set.SyscallConn()
+	if err != nil || set.SetReadDeadline(time.Time{}) != nil {
 		set.Close()
 		return false
 	}
-	p.set = set
+	p.set, p.raw = set, raw
 	return true
 }
 
 // control changes the epoll set.
 func (p *peeker) control(op, fd int, event *unix.EpollEvent) bool {
-	conn, err := p.set.SyscallConn()
-	if err != nil {
-		return false
-	}
 	var failed error
-	err = conn.Control(func(set uintptr) { failed = unix.EpollCtl(int(set), op, fd, event) })
+	err := p.raw.Control(func(set uintptr) { failed = unix.EpollCtl(int(set), op, fd, event) })
 	return err == nil && failed == nil
 }
 
@@ -136,27 +147,24 @@ func (p *peeker) remove(w *waiting) {
 // run waits until there is nothing to wait for.
 func (p *peeker) run(ended chan struct{}) {
 	defer close(ended)
-	p.mu.Lock()
-	conn, err := p.set.SyscallConn()
-	p.mu.Unlock()
-	if err != nil {
-		panic(err) // it is open
-	}
 	events := make([]unix.EpollEvent, 64)
+	n := 0
+	take := func(set uintptr) bool {
+		n, _ = unix.EpollWait(int(set), events, 0)
+		return n > 0
+	}
 	for p.next() {
-		n := 0
-		conn.Read(func(set uintptr) bool { // an error is that the oldest is due
-			n, _ = unix.EpollWait(int(set), events, 0)
-			return n > 0
-		})
+		n = 0
+		p.raw.Read(take) // an error is that the oldest may be due
 		for i := range max(n, 0) {
 			p.happened(&events[i])
 		}
-		p.expire(time.Now())
+		p.expire()
 	}
 }
 
-// next sets the deadline of the oldest; it reports false if there is none, and then run ends.
+// next reports false if there is nothing to wait for, and then run ends. Only a deadline that is over is set anew, because
+// those that come are later ones.
 func (p *peeker) next() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,7 +172,10 @@ func (p *peeker) next() bool {
 		p.ended = nil
 		return false
 	}
-	p.set.SetReadDeadline(p.first.deadline)
+	if !p.armed.After(time.Now()) {
+		p.armed = p.first.deadline
+		p.set.SetReadDeadline(p.armed)
+	}
 	return true
 }
 
@@ -196,7 +207,8 @@ func (p *peeker) happened(event *unix.EpollEvent) {
 }
 
 // expire ends the waiting for those that are due.
-func (p *peeker) expire(now time.Time) {
+func (p *peeker) expire() {
+	now := time.Now()
 	for {
 		p.mu.Lock()
 		w := p.first

@@ -38,7 +38,7 @@ func (e *eye) try(fd int, o onlooker, seen int, last bool) (int, bool) {
 
 func peek(fd int, buf []byte) (n int, err error) {
 	for {
-		n, _, err = unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, err = recv(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		if err != unix.EINTR {
 			return n, err
 		}
