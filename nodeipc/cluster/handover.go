@@ -50,8 +50,7 @@ type incoming struct {
 	seq  int64    // of that message
 	sent time.Time
 
-	asked bool // peer is known, if it has an address
-	peer  netip.Addr
+	peer netip.Addr // of the other end, invalid for a unix path
 
 	by      policy // who has looked at it
 	inLook  bool   // it has been given to look, which has not returned
@@ -83,7 +82,7 @@ func (l *listener) accept() {
 	}()
 	pause := time.Duration(0)
 	for {
-		fd, err := l.sock.accept()
+		fd, peer, err := l.sock.accept()
 		if err != nil {
 			p.mu.Lock()
 			over := l.stopped || l.closed
@@ -99,7 +98,7 @@ func (l *listener) accept() {
 		}
 		pause = 0
 		p.mu.Lock()
-		over := !l.push(fd)
+		over := !l.push(fd, peer)
 		p.unlock()
 		if over {
 			return
@@ -113,12 +112,12 @@ func (l *listener) accept() {
 }
 
 // push takes over an accepted connection. mu is held; unlock follows.
-func (l *listener) push(fd int) bool {
+func (l *listener) push(fd int, peer netip.Addr) bool {
 	if l.closed {
 		closeSocket(fd)
 		return false
 	}
-	l.add(len(l.pending), &incoming{l: l, fd: fd})
+	l.add(len(l.pending), &incoming{l: l, fd: fd, peer: peer})
 	return true
 }
 
@@ -423,11 +422,11 @@ func (l *listener) stopAccepting() {
 		return
 	}
 	for {
-		fd, err := l.sock.tryAccept()
+		fd, peer, err := l.sock.tryAccept()
 		if err != nil {
 			break
 		}
-		l.push(fd)
+		l.push(fd, peer)
 	}
 	l.stopped = true
 	l.forget()

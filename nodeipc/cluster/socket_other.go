@@ -20,12 +20,12 @@ func openTCP(*wanted) (*socket, error)                  { return nil, errors.Err
 func openUDP(*wanted) (*socket, error)                  { return nil, errors.ErrUnsupported }
 func openPath(*wanted) (*socket, error)                 { return nil, errors.ErrUnsupported }
 func openFile(syscall.Conn, bool, int) (*socket, error) { return nil, errors.ErrUnsupported }
-func (s *socket) accept() (int, error)                  { return -1, errors.ErrUnsupported }
-func (s *socket) tryAccept() (int, error)               { return -1, errors.ErrUnsupported }
-func (s *socket) close()                                {}
-func closeSocket(int)                                   {}
-
-func (c *incoming) client() netip.Addr { return netip.Addr{} }
+func (s *socket) accept() (fd int, peer netip.Addr, err error) {
+	return -1, peer, errors.ErrUnsupported
+}
+func (s *socket) tryAccept() (int, netip.Addr, error) { return s.accept() }
+func (s *socket) close()                              {}
+func closeSocket(int)                                 {}
 
 func (s *socket) duplicate() (*os.File, error) { return nil, errors.ErrUnsupported }
 

@@ -296,32 +296,33 @@ func addrOf(sa unix.Sockaddr, typ int) net.Addr {
 	return &net.TCPAddr{IP: ip, Port: port, Zone: zone}
 }
 
-// accept waits for a connection and returns its descriptor, close-on-exec and non-blocking.
-func (s *socket) accept() (fd int, err error) {
+// accept waits for a connection and returns its descriptor, close-on-exec and non-blocking, and the address of the other
+// end, invalid for a unix path.
+func (s *socket) accept() (fd int, peer netip.Addr, err error) {
 	rerr := s.rc.Read(func(ln uintptr) bool {
-		fd, err = acceptOnce(int(ln))
+		fd, peer, err = acceptOnce(int(ln))
 		return err != unix.EAGAIN
 	})
 	if rerr != nil {
-		return -1, rerr
+		return -1, peer, rerr
 	}
-	return fd, err
+	return fd, peer, err
 }
 
 // tryAccept is accept without waiting.
-func (s *socket) tryAccept() (fd int, err error) {
-	rerr := s.rc.Control(func(ln uintptr) { fd, err = acceptOnce(int(ln)) })
+func (s *socket) tryAccept() (fd int, peer netip.Addr, err error) {
+	rerr := s.rc.Control(func(ln uintptr) { fd, peer, err = acceptOnce(int(ln)) })
 	if rerr != nil {
-		return -1, rerr
+		return -1, peer, rerr
 	}
-	return fd, err
+	return fd, peer, err
 }
 
-func acceptOnce(ln int) (fd int, err error) {
+func acceptOnce(ln int) (fd int, peer netip.Addr, err error) {
 	for {
-		fd, err = acceptFD(ln)
+		fd, peer, err = acceptFD(ln)
 		if err != unix.EINTR && err != unix.ECONNABORTED {
-			return fd, err
+			return fd, peer, err
 		}
 	}
 }
@@ -343,21 +344,3 @@ func (s *socket) keepPath() {
 }
 
 func closeSocket(fd int) { unix.Close(fd) }
-
-// client returns the address of the other end, invalid for a unix path.
-func (c *incoming) client() netip.Addr {
-	if c.asked {
-		return c.peer
-	}
-	c.asked = true
-	c.Control(func(fd uintptr) {
-		sa, _ := unix.Getpeername(int(fd))
-		switch sa := sa.(type) {
-		case *unix.SockaddrInet4:
-			c.peer = netip.AddrFrom4(sa.Addr)
-		case *unix.SockaddrInet6:
-			c.peer = netip.AddrFrom16(sa.Addr).Unmap()
-		}
-	})
-	return c.peer
-}

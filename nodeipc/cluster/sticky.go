@@ -23,8 +23,7 @@ type rendezvous struct{}
 func (rendezvous) alike() bool { return false }
 
 func (rendezvous) choose(l *listener, c *incoming, now time.Time) *member {
-	client := c.client()
-	if !client.IsValid() {
+	if !c.peer.IsValid() {
 		return turns{}.choose(l, c, now)
 	}
 	var best *member
@@ -33,7 +32,7 @@ func (rendezvous) choose(l *listener, c *incoming, now time.Time) *member {
 		if !m.serves() || m.w.restUntil.After(now) {
 			continue
 		}
-		if v := preference(client, m.w.id); best == nil || v > most {
+		if v := preference(c.peer, m.w.id); best == nil || v > most {
 			best, most = m, v
 		}
 	}
