@@ -23,8 +23,15 @@ const (
 	listening        = 10
 )
 
-// openConnections returns the cookies of the TCP connections to the port of addr that some process has open.
-func openConnections(addr *net.TCPAddr) (map[uint64]struct{}, error) {
+// A census keeps its memory from one time to the next, because there are up to 200 a second.
+type census struct {
+	buf  []byte
+	open map[uint64]struct{}
+}
+
+// take returns the cookies of the TCP connections to the port of addr that some process has open. They are valid until
+// the next time.
+func (c *census) take(addr *net.TCPAddr) (map[uint64]struct{}, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -49,17 +56,19 @@ func openConnections(addr *net.TCPAddr) (map[uint64]struct{}, error) {
 	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, os.NewSyscallError("sendto", err)
 	}
-	open := map[uint64]struct{}{}
-	buf := make([]byte, 64<<10)
+	if c.buf == nil {
+		c.buf, c.open = make([]byte, 64<<10), map[uint64]struct{}{}
+	}
+	clear(c.open)
 	for {
-		n, _, err := unix.Recvfrom(fd, buf, 0)
+		n, err := unix.Read(fd, c.buf)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return nil, os.NewSyscallError("recvfrom", err)
+			return nil, os.NewSyscallError("read", err)
 		}
-		for b := buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
+		for b := c.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
 			size := int(binary.NativeEndian.Uint32(b))
 			if size < unix.SizeofNlMsghdr || size > len(b) {
 				return nil, fmt.Errorf("sock_diag: a message of %d bytes in %d", size, len(b))
@@ -67,7 +76,7 @@ func openConnections(addr *net.TCPAddr) (map[uint64]struct{}, error) {
 			m := b[unix.SizeofNlMsghdr:size]
 			switch binary.NativeEndian.Uint16(b[4:]) {
 			case unix.NLMSG_DONE:
-				return open, nil
+				return c.open, nil
 			case unix.NLMSG_ERROR:
 				if len(m) >= 4 {
 					return nil, os.NewSyscallError("sock_diag", unix.Errno(-int32(binary.NativeEndian.Uint32(m))))
@@ -77,7 +86,7 @@ func openConnections(addr *net.TCPAddr) (map[uint64]struct{}, error) {
 			// Without an inode nobody has it open any more: the kernel sends what is left, and waits for the other end.
 			if len(m) >= diagAnswerSize && binary.NativeEndian.Uint32(m[diagAnswerInode:]) != 0 {
 				low, high := binary.NativeEndian.Uint32(m[diagAnswerCookie:]), binary.NativeEndian.Uint32(m[diagAnswerCookie+4:])
-				open[uint64(high)<<32|uint64(low)] = struct{}{}
+				c.open[uint64(high)<<32|uint64(low)] = struct{}{}
 			}
 			b = b[min((size+3)&^3, len(b)):]
 		}

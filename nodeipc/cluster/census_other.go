@@ -7,6 +7,8 @@ import (
 	"net"
 )
 
-func openConnections(*net.TCPAddr) (map[uint64]struct{}, error) { return nil, errors.ErrUnsupported }
+type census struct{}
+
+func (*census) take(*net.TCPAddr) (map[uint64]struct{}, error) { return nil, errors.ErrUnsupported }
 
 func (c *incoming) cookie() (uint64, error) { return 0, errors.ErrUnsupported }

@@ -91,6 +91,7 @@ const (
 func (f *fewest) follow(l *listener, addr *net.TCPAddr) {
 	p := l.p
 	pause := minCensus
+	var counted census
 	for {
 		time.Sleep(pause)
 		p.mu.Lock()
@@ -98,7 +99,7 @@ func (f *fewest) follow(l *listener, addr *net.TCPAddr) {
 		round := f.round
 		p.mu.Unlock()
 		begin := time.Now()
-		open, err := openConnections(addr)
+		open, err := counted.take(addr)
 		took := time.Since(begin)
 
 		p.mu.Lock()
