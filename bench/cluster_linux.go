@@ -21,8 +21,7 @@ const (
 	aliveRequest = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 )
 
-// The two kinds of requests of which a cluster with policies gets one after the other, one for each worker. The policies
-// look at the path or at the cookie.
+// The two kinds of requests that a cluster with policies gets in turn. The policies look at the path or at the cookie.
 var routed = [2]string{routedRequest("/", "0"), routedRequest("/api/users/17", "1")}
 
 func routedRequest(path, canary string) string {
@@ -55,7 +54,10 @@ type web struct {
 }
 
 func newWeb(port int, s *scenario) (*web, error) {
-	w := &web{addr: &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}, alive: s.alive, routed: s.base != "", late: s.late}
+	w := &web{
+		addr:  &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}},
+		alive: s.alive, routed: s.base != "", late: s.late,
+	}
 	var err error
 	if w.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)

@@ -216,8 +216,8 @@ func (b *bench) goSides(s *scenario) (sides []contestant) {
 		sides = append(sides, c)
 	}
 	unwanted := func(c contestant) bool { return !s.wanted(b.cfg.only, c.name) }
-	if s.base != "" && b.cfg.profile == "" && !slices.ContainsFunc(sides, func(c contestant) bool { return !unwanted(c) }) {
-		return nil
+	if len(slices.DeleteFunc(slices.Clone(sides), unwanted)) == 0 {
+		return nil // the base alone is not wanted either
 	}
 	return slices.DeleteFunc(sides, func(c contestant) bool {
 		return unwanted(c) && (b.cfg.profile != "" || c.name != s.base)
