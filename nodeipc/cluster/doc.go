@@ -56,4 +56,9 @@
 // The primary opens what workers ask for, with its own rights: Primary.Allow and Primary.Files say what they may have,
 // and docs/security.md what a hostile worker can do. A connection whose worker dies or refuses before it has answered
 // goes to another one.
+//
+// Who gets a connection is the Scheduling: RoundRobin and None as in Node, LeastConnections, Weighted, Sticky, or
+// ByRequest, which looks at the first bytes of a connection without reading them. Primary.Schedule changes it while the
+// cluster runs: so a route can move from the Node workers to Go workers behind the same port, and back. Primary.Handover
+// gives the sockets to another process that takes the place of this one.
 package cluster
