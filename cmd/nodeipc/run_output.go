@@ -104,18 +104,34 @@ func appendLine(out []byte, prefix string, line []byte) []byte {
 // A journal is where the command's own messages go. It writes them from a goroutine of its own, as a terminal that has
 // been stopped must not stop the workers' keeper too; what comes then beyond its size is lost.
 type journal struct {
-	lines chan string
+	lines chan string   // never closed: who speaks may do so to the very end
+	over  chan struct{} // closed when no more is to be written than what is in lines
 	done  chan struct{}
 }
 
 func newJournal(o *output) *journal {
-	j := &journal{make(chan string, 256), make(chan struct{})}
+	j := &journal{make(chan string, 256), make(chan struct{}), make(chan struct{})}
+	write := func(line string) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		io.WriteString(o.w, line)
+	}
 	go func() {
 		defer close(j.done)
-		for line := range j.lines {
-			o.mu.Lock()
-			io.WriteString(o.w, line)
-			o.mu.Unlock()
+		for {
+			select {
+			case line := <-j.lines:
+				write(line)
+			case <-j.over:
+				for {
+					select {
+					case line := <-j.lines:
+						write(line)
+					default:
+						return
+					}
+				}
+			}
 		}
 	}()
 	return j
@@ -136,7 +152,7 @@ func (j *journal) Write(p []byte) (int, error) {
 
 // close writes what is left, if it can be written.
 func (j *journal) close() {
-	close(j.lines)
+	close(j.over)
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	select {
