@@ -387,7 +387,7 @@ func (w *Process) watch() {
 
 // othersThan reports whether somebody else than w will go on sharing l. mu is held.
 func (l *listener) othersThan(w *Process) bool {
-	return slices.ContainsFunc(l.members, func(m *member) bool { return m.w != w && !m.w.asked && m.w.state < Disconnected })
+	return slices.ContainsFunc(l.members, func(m *member) bool { return m.w != w && !m.w.goes && m.w.state < Disconnected })
 }
 
 // remove ends a worker's share. The last one's ends the listener, unless the worker has died and another may follow.

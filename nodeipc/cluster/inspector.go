@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ var (
 )
 
 // Options of Node whose value is the next argument.
-var valueOptions = []string{"-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions"}
+var valueOptions = []string{"-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--inspect-port", "--debug-port"}
 
 const (
 	defaultInspectPort = 9229
@@ -23,33 +24,37 @@ const (
 	minInspectPort     = 1024
 )
 
-// inspector gives cmd an inspector port of its own if it has an option for one.
+// inspector gives cmd an inspector port of its own if it has an option for one. It is put right behind the last such
+// option, as it may not be known which other option has a value; or first, if the option is in the environment, which
+// only Node heeds.
 func (p *Primary) inspector(cmd *exec.Cmd) {
-	end, found, base := 1, false, defaultInspectPort // of Node's own options
-	look := func(option string) {
+	at, base := 0, defaultInspectPort
+	look := func(option string, place int) {
 		if !inspectOption.MatchString(option) {
 			return
 		}
-		found = true
+		at = place
 		if m := inspectPort.FindStringSubmatch(option); m != nil {
 			base, _ = strconv.Atoi(m[1])
 		}
 	}
 	for _, kv := range cmd.Env {
-		if options, ok := strings.CutPrefix(kv, "NODE_OPTIONS="); ok {
+		options, ok := strings.CutPrefix(kv, "NODE_OPTIONS=")
+		if ok && strings.HasPrefix(filepath.Base(cmd.Path), "node") {
 			for _, option := range strings.Fields(options) {
-				look(option)
+				look(option, 1)
 			}
 		}
 	}
-	for end < len(cmd.Args) && strings.HasPrefix(cmd.Args[end], "-") && cmd.Args[end] != "--" {
-		look(cmd.Args[end])
-		if slices.Contains(valueOptions, cmd.Args[end]) {
-			end++
+	for i := 1; i < len(cmd.Args) && strings.HasPrefix(cmd.Args[i], "-") && cmd.Args[i] != "--"; i++ {
+		option := cmd.Args[i]
+		if slices.Contains(valueOptions, option) && i+1 < len(cmd.Args) {
+			i++
+			option += "=" + cmd.Args[i]
 		}
-		end++
+		look(option, i+1)
 	}
-	if !found || base == 0 || end > len(cmd.Args) {
+	if at == 0 || base == 0 {
 		return // with port 0 each takes any
 	}
 	p.mu.Lock()
@@ -59,5 +64,5 @@ func (p *Primary) inspector(cmd *exec.Cmd) {
 	if port > maxPort {
 		port = minInspectPort + (port-maxPort-1)%(maxPort-minInspectPort+1)
 	}
-	cmd.Args = slices.Insert(slices.Clone(cmd.Args), end, "--inspect-port="+strconv.Itoa(port))
+	cmd.Args = slices.Insert(slices.Clone(cmd.Args), at, "--inspect-port="+strconv.Itoa(port))
 }

@@ -329,6 +329,11 @@ func (p *Primary) Shutdown(ctx context.Context) error {
 		leaving.Go(func() { errs[i] = w.Shutdown(ctx) })
 	}
 	leaving.Wait()
+	p.mu.Lock()
+	for _, l := range listeners { // what waited for a worker that did not come
+		l.close()
+	}
+	p.unlock()
 	p.release()
 	return errors.Join(errs...)
 }

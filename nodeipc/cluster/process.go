@@ -56,6 +56,7 @@ type Process struct {
 	// What follows is guarded by p.mu.
 	state      State
 	since      time.Time
+	goes       bool      // Disconnect was called
 	asked      bool      // to disconnect, or is about to be: it gets no more connections
 	meant      bool      // exitedAfterDisconnect
 	forgotten  bool      // the disconnect was sent: its queries are no longer answered
@@ -156,6 +157,7 @@ const disconnectGrace = 100 * time.Millisecond
 func (w *Process) leave() {
 	p := w.p
 	p.mu.Lock()
+	w.goes = true // who leaves at the same time does not count on it
 	var last []*listener
 	for _, m := range w.shares {
 		if !m.l.shared && !m.l.othersThan(w) {
@@ -261,7 +263,7 @@ func (w *Process) watchChannel() {
 func (w *Process) watchExit() {
 	awaitExit(w.cmd.Process.Pid) // it has ended, but its number is still its own
 	w.reap.Lock()
-	if w.own {
+	if w.own && awaitsExit { // otherwise it is alive
 		killGroup(w.cmd.Process.Pid)
 	}
 	w.reaped = awaitsExit

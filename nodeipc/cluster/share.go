@@ -333,7 +333,7 @@ func parseWanted(m map[string]any) *wanted {
 	case hasFD0(fd, hasFD):
 		q.fd, q.Network, q.Address = fd, "fd", strconv.Itoa(fd)
 		return q
-	case hasPort && port == -1 || !hasPort && !q.udp:
+	case !q.udp && (!hasPort || port == -1):
 		q.path, q.Network, q.Address = address, "unix", address
 		if address == "" {
 			q.errno = syscall.EINVAL

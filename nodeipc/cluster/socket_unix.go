@@ -106,6 +106,9 @@ func openPath(q *wanted) (*socket, error) {
 			name = rel
 		}
 	}
+	if name[0] == '@' {
+		name = "./" + name // a file, not an abstract name
+	}
 	// What is done by name afterwards is done in this directory, whatever a worker puts in the way meanwhile.
 	dir, err := os.OpenRoot(filepath.Dir(name))
 	if err != nil {
