@@ -64,7 +64,7 @@ func (l *listener) nextOf(now time.Time, may func(m *member) bool) *member {
 
 const (
 	// How many connections a worker may have to answer.
-	maxUnanswered = 4
+	maxUnanswered = 16
 	// One that has not answered for so long gets no more while others do better,
 	promptAnswer = 5 * time.Millisecond
 	// and none at all after this: its event loop is busy.
