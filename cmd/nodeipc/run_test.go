@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -201,36 +200,6 @@ func begin(t *testing.T, addr, path string) func() (string, error) {
 	return func() (string, error) {
 		rest, err := io.ReadAll(res.Body)
 		return string(rest), err
-	}
-}
-
-// load makes requests from several clients until stop, which returns who answered how often. None may fail.
-func load(t *testing.T, addr string) (stop func() map[string]int) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(limited(t))
-	var mu sync.Mutex
-	count := map[string]int{}
-	var failures []error
-	var clients sync.WaitGroup
-	for range 2 {
-		clients.Go(func() {
-			for ctx.Err() == nil {
-				who, err := get(addr, "/")
-				mu.Lock()
-				if err != nil {
-					failures = append(failures, err)
-				}
-				count[who]++
-				mu.Unlock()
-			}
-		})
-	}
-	return func() map[string]int {
-		t.Helper()
-		cancel()
-		clients.Wait()
-		require.Empty(t, failures)
-		return count
 	}
 }
 
@@ -601,11 +570,11 @@ require('`+runFixture()+`')
 	_, err := get(addr, "/exit/7")
 	require.NoError(t, err)
 	r.await(`worker [1-4] .* exited with code 7`)
-	stop := load(t, addr)
+	load := testkit.StartLoad(t, addr, 2, false)
 	for _, id := range []int{5, 6, 7} {
 		r.await(fmt.Sprintf(`worker %d \(main, pid \d+\) exited with code 8`, id))
 	}
-	require.Len(t, stop(), 3)
+	require.Len(t, load.Served(t), 3)
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, 0, r.exit())
 }
@@ -648,23 +617,23 @@ func TestRunReload(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(script, good, 0o666))
 	addr := r.start().ready()
-	first := load(t, addr)
+	first := testkit.StartLoad(t, addr, 2, false)
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR2} {
 		r.signal(sig)
 		r.await(`worker (\d+) \(.*is ready`) // before one is asked to leave
 		r.await(`worker [12345678] \(.*exited with code 0`)
 		r.await(`reload: all 2 workers are replaced`)
 	}
-	before := first()
+	before := first.Served(t)
 	require.GreaterOrEqual(t, len(before), 4)
 
 	// A new one that fails leaves the old ones in place.
-	stop := load(t, addr)
+	load := testkit.StartLoad(t, addr, 2, false)
 	require.NoError(t, os.WriteFile(script, []byte("("), 0o666))
 	r.signal(syscall.SIGHUP)
 	r.await(`reload: worker 7 .* was not ready: exited with code 1; 0 workers were replaced, the others stay`)
-	during := stop()
-	stop = load(t, addr)
+	during := load.Served(t)
+	load = testkit.StartLoad(t, addr, 2, false)
 	require.NoError(t, os.WriteFile(script, good, 0o666))
 	r.signal(syscall.SIGHUP)
 	r.await(`reload: all 2 workers are replaced`)
@@ -672,7 +641,7 @@ func TestRunReload(t *testing.T) {
 	for who := range during {
 		require.Contains(t, before, who)
 	}
-	require.GreaterOrEqual(t, len(stop()), 2)
+	require.GreaterOrEqual(t, len(load.Served(t)), 2)
 	r.signal(syscall.SIGINT)
 	require.Equal(t, 0, r.exit())
 }
@@ -702,13 +671,13 @@ func TestRunUpgrade(t *testing.T) {
 	require.Equal(t, 1, busy.exit())
 	require.Contains(t, busy.said("err"), "is another's")
 
-	stop := load(t, addr)
+	load := testkit.StartLoad(t, addr, 2, false)
 	bad := startRun(t, "--control", control, "--upgrade", "--max-crashes", "1", "--", "node", "-e", "process.exit(1)")
 	require.Equal(t, exitCrashLoop, bad.exit())
 	first.await("has gone before it was ready; this one goes on")
-	require.Equal(t, []string{"first"}, slices.Sorted(maps.Keys(stop())))
+	require.Equal(t, []string{"first"}, slices.Sorted(maps.Keys(load.Served(t))))
 
-	stop = load(t, addr)
+	load = testkit.StartLoad(t, addr, 2, false)
 	second := start("--upgrade", runFixture(), "second")
 	require.Equal(t, addr, second.ready())
 	require.Equal(t, 0, first.exit())
@@ -719,7 +688,7 @@ func TestRunUpgrade(t *testing.T) {
 			break
 		}
 	}
-	count := stop()
+	count := load.Served(t)
 	require.Equal(t, []string{"first", "second"}, slices.Sorted(maps.Keys(count)))
 	require.FileExists(t, path)
 	second.signal(syscall.SIGTERM)

@@ -137,20 +137,20 @@ func TestRollingReplacement(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := newPrimary(t, &cluster.Primary{})
 	old, addr := beginListening(t, p, life{Listen: anyPort})
-	l := startLoad(addr, 4)
+	l := testkit.StartLoad(t, addr, 4, false)
 	ids := []string{says(old)}
 	for range 10 {
 		w, same := beginListening(t, p, life{Listen: anyPort})
 		require.Equal(t, addr, same)
 		ids = append(ids, says(w))
-		l.await(t, func(_ int64, by map[string]int) bool { return by[says(w)] > 0 && by[says(old)] > 0 })
+		l.Await(t, func(sum *testkit.Losses) bool { return sum.By[says(w)] > 0 && sum.By[says(old)] > 0 })
 		require.NoError(t, old.Disconnect(within(t)))
 		exited(t, old, "exit status 0")
 		require.True(t, old.Status().ExitedAfterDisconnect)
 		require.Empty(t, old.Status().Addrs)
 		old = w
 	}
-	by := l.stop(t)
+	by := l.Served(t)
 	require.Len(t, by, len(ids))
 	for _, id := range ids {
 		require.NotZero(t, by[id])

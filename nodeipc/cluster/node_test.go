@@ -9,8 +9,6 @@ import (
 	"net"
 	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -389,82 +387,18 @@ func TestCloseAndListenUnderLoad(t *testing.T) {
 			addr := stays.listen("a", "tcp", "127.0.0.1", number)
 			require.Equal(t, addr, w.listen("a", "tcp", "127.0.0.1", number))
 
-			l := startLoad(addr, 4)
+			l := testkit.StartLoad(t, addr, 4, false)
 			done := w.start(map[string]any{"do": "cycle", "name": "a", "network": "tcp", "host": "127.0.0.1", "port": number, "count": 100})
 			var a answer
 			done(&a)
-			l.await(t, func(total int64, by map[string]int) bool { return total > 100 }) // goes on a little
-			by := l.stop(t)
+			l.Await(t, func(sum *testkit.Losses) bool { return sum.Served > 100 }) // goes on a little
+			by := l.Served(t)
 			require.Equal(t, answer{Re: a.Re, Address: addr}, a)
 			require.NotZero(t, by[w.says("a")])
 			require.NotZero(t, by[stays.says("a")])
 			require.Len(t, by, 2)
 		})
 	}
-}
-
-// A load is requests without end, a connection each.
-type load struct {
-	stopped atomic.Bool
-	total   atomic.Int64
-	all     sync.WaitGroup
-	mu      sync.Mutex
-	by      map[string]int
-	errs    []error
-	more    chan struct{}
-}
-
-func startLoad(addr string, clients int) *load {
-	l := &load{by: map[string]int{}, more: make(chan struct{}, 1)}
-	for range clients {
-		l.all.Go(func() {
-			for !l.stopped.Load() {
-				body, err := get(addr, "/")
-				l.mu.Lock()
-				if err != nil {
-					l.errs = append(l.errs, err)
-					l.stopped.Store(true)
-				}
-				l.by[body]++
-				l.mu.Unlock()
-				l.total.Add(1)
-				select {
-				case l.more <- struct{}{}:
-				default:
-				}
-			}
-		})
-	}
-	return l
-}
-
-// await waits for what the answers so far must be like.
-func (l *load) await(t testing.TB, enough func(total int64, by map[string]int) bool) {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	for !l.stopped.Load() {
-		l.mu.Lock()
-		ok := enough(l.total.Load(), l.by)
-		l.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-l.more:
-		case <-limit.C:
-			t.Fatal("the load does not come")
-		}
-	}
-}
-
-// stop ends the load and returns who answered how many requests. Any that failed fails the test.
-func (l *load) stop(t testing.TB) map[string]int {
-	t.Helper()
-	l.stopped.Store(true)
-	l.all.Wait()
-	require.Empty(t, l.errs)
-	return l.by
 }
 
 // The primary's messages and ours keep their order while connections come over the same channel.
@@ -474,12 +408,12 @@ func TestMessagesUnderLoad(t *testing.T) {
 	stays, w := p.fork("node", ""), p.fork("go", "agent")
 	addr := stays.listen("a", "tcp", "127.0.0.1", 0)
 	require.Equal(t, addr, w.listen("a", "tcp", "127.0.0.1", 0))
-	l := startLoad(addr, 3)
-	before := l.total.Load()
+	l := testkit.StartLoad(t, addr, 3, false)
+	before := l.Requests()
 	p.tell(map[string]any{"do": "stream", "worker": w.id, "count": 5000})
 	streamed := w.await("streamed")
-	during := l.total.Load() - before
-	by := l.stop(t)
+	during := l.Requests() - before
+	by := l.Served(t)
 	require.Empty(t, streamed.Error)
 	require.NotZero(t, during, "there was no load")
 	require.NotZero(t, by[w.says("a")])

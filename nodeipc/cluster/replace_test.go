@@ -5,63 +5,18 @@ package cluster_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
-
-// hammer makes requests, each over a connection of its own, from several goroutines until stop is called, which returns how
-// many there were and the errors. network is tcp or unix.
-func hammer(t testing.TB, network, addr string) (stop func() (int64, []error)) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	}}
-	var n atomic.Int64
-	var errs []error
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	over := make(chan struct{})
-	for range 4 {
-		all.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				res, err := client.Get("http://any/")
-				if err == nil {
-					_, err = io.Copy(io.Discard, res.Body)
-					res.Body.Close()
-				}
-				n.Add(1)
-				if err != nil {
-					mu.Lock()
-					errs = append(errs, err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	var once sync.Once
-	end := func() { once.Do(func() { close(over); all.Wait() }) }
-	t.Cleanup(end)
-	return func() (int64, []error) { end(); return n.Load(), errs }
-}
 
 // A successor gets the sockets of a primary, and has its own workers; nobody is refused.
 func TestHandover(t *testing.T) {
@@ -77,7 +32,7 @@ func TestHandover(t *testing.T) {
 			require.NoError(t, err)
 			defer ln.Close()
 			f.p.Listeners = []syscall.Conn{ln.(syscall.Conn)}
-			stop := hammer(t, network, f.addr)
+			load := testkit.StartLoad(t, f.addr, 4, false)
 			f.fork("")
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
@@ -93,10 +48,10 @@ func TestHandover(t *testing.T) {
 				assert.NoError(t, files[0].Close())
 				f = next
 			}
-			n, errs := stop()
-			assert.Empty(t, errs)
-			assert.Greater(t, n, int64(50))
-			t.Logf("%d requests", n)
+			sum := load.Stop()
+			assert.Zero(t, sum.Lost(), "%+v", *sum)
+			assert.Greater(t, sum.Served, int64(50))
+			t.Logf("%d requests", sum.Served)
 			require.NoError(t, f.p.Shutdown(ctx))
 		})
 	}
