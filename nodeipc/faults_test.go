@@ -4,6 +4,7 @@ package nodeipc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -53,6 +54,59 @@ func randomFaults(t testing.TB, seed uint64) {
 		},
 	})
 	t.Cleanup(func() { fdconn.SetFaults(nil) })
+}
+
+// Whoever gives up a handle while the kernel is asked to take it learns what became of it.
+func TestGivenUpWhileSent(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("taken %v", taken), func(t *testing.T) {
+			testkit.CheckLeaks(t)
+			c, p := raw(t, nil)
+			w := newWire(t)
+			ctx, cancel := context.WithCancel(context.Background())
+			returned := make(chan struct{})
+			calls := 0
+			fdconn.SetFaults(&fdconn.Faults{Send: func(n int, withFD bool) (int, error) {
+				calls++
+				switch {
+				case !withFD:
+				case calls <= maxRounds: // these are made by SendHandle itself
+					return n, unix.EAGAIN
+				case calls == maxRounds+1:
+					cancel()
+					until(t, c, "SendHandle gives up", func() bool {
+						select {
+						case <-returned:
+							return true
+						default:
+							return c.wake != nil && !c.reading
+						}
+					})
+					if !taken {
+						return n, unix.EAGAIN
+					}
+				}
+				return n, nil
+			}})
+			defer fdconn.SetFaults(nil)
+			result := outcome(t, "SendHandle", func() error {
+				defer close(returned)
+				return c.SendHandle(ctx, "given up", w.here)
+			})
+			err := result()
+			require.ErrorIs(t, err, context.Canceled)
+			require.Equal(t, taken, errors.Is(err, ErrHandleUnconfirmed), "%v", err)
+			send(t, c, "after it")
+			if taken {
+				require.Equal(t, ourFrame(NetSocket, `"given up"`), p.line())
+				p.handle()
+				p.send(ack + "\n")
+			}
+			require.Equal(t, `"after it"`, p.line())
+			require.NoError(t, c.Disconnect(limited(t)))
+			p.end()
+		})
+	}
 }
 
 // What goes to a real Node child and back through system calls that fail and do half of what they should comes back as

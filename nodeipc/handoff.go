@@ -18,8 +18,10 @@ type outgoing struct {
 
 	posted bool // sent as an answer, which does not wait
 
-	written  bool // or being written: an answer may come
-	parted   bool // the kernel did not take its frame at once
+	written  bool  // or being written: an answer may come
+	trying   bool  // being written right now, which does not block
+	givenUp  error // why it is not to be tried again
+	parted   bool  // the kernel did not take its frame at once
 	tries    int
 	tapped   int   // how many of them Options.Tap is told of
 	late     int64 // with Options.HandleTimeout, once that counts: when the answer is late
@@ -106,7 +108,7 @@ func (h *handoff) first() *outgoing {
 func (h *handoff) wrote() {
 	o := h.flights[h.written]
 	h.written++
-	o.written = true
+	o.written, o.trying = true, true
 	o.tries++
 }
 

@@ -443,6 +443,7 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	}
 	n, err := c.conn.TrySendFD(o.frame, o.handle)
 	c.mu.Lock()
+	o.trying = false
 	if learn {
 		c.hand.limit = limit
 		c.hand.board()
@@ -453,6 +454,10 @@ func (c *Channel) stepHandle(o *outgoing, wait bool) error {
 	if err != nil {
 		if !c.hand.unwrote(o) {
 			c.pending -= len(o.frame) // the peer has answered it unseen
+		} else if err == fdconn.ErrAgain && o.givenUp != nil {
+			c.pending -= len(o.frame)
+			c.landed(o, o.givenUp)
+			return nil
 		}
 		if err == fdconn.ErrAgain && wait {
 			if o.late == 0 { // or a peer that does not read what came before would never be late
@@ -630,6 +635,10 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	c.launch(o)
 	err = c.await(ctx, false, func() bool { return o.finished })
 	c.armStandby() // it may have been us who read
+	for o.trying && !o.finished { // whether the peer has it is known in a moment
+		o.givenUp = err
+		c.wait(context.Background())
+	}
 	if o.finished {
 		return o.err
 	}
