@@ -203,8 +203,6 @@ func (d dialogues) name(e *event, hides redaction) (act, text string) {
 	return act, text
 }
 
-func word1(s string) string { return plainText(appendQuote(nil, s)) }
-
 // listens is the address of a queryServer or listening.
 func (f *fields) listens(hides redaction) string {
 	switch kind := plainText(f.addressType); {

@@ -26,7 +26,7 @@ them running. A program whose name ends in .js, .cjs, .mjs or .ts is run with no
   nodeipc run -i 2 --name node --group 'go=2:./worker -v' --weight go=5,node=95 server.js
 
 A worker that ends is started again: after 100 ms, and twice as long each time until 30 s, or until it was ready for a
-minute. SIGHUP and SIGUSR2 replace the workers one after the other, without a connection lost; SIGTERM and SIGINT let
+minute. SIGHUP and SIGUSR2 replace the workers one after the other, while the port stays open; SIGTERM and SIGINT let
 them finish what they have, a second time they do not wait. What they print is printed with [id] before each line.
 
 Exit status: 0 all workers have left as they were asked to; 1 a program could not be started; 2 the arguments are wrong;

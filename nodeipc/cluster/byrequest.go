@@ -9,7 +9,8 @@ import (
 // ByRequest gives a connection to a group of workers by the request that it begins with: see Routes. What matches no
 // route, and what belongs to groups without a worker, goes to all workers in turn. The first bytes are looked at, not
 // read: the worker gets the connection untouched. In protocols in which the server speaks first each connection waits
-// for Routes.Timeout. The primary looks on its own; nothing that a client sends can hold up others.
+// for Routes.Timeout. Looking holds up nobody; but connections wait for the workers of their group, and when 512 wait
+// for groups whose workers are all stuck others of the address have to wait as well: see Primary.AnswerTimeout.
 //
 // The error says which route is not understood. r is not kept.
 func ByRequest(r *Routes) (Scheduling, error) {
@@ -83,18 +84,17 @@ type glance struct {
 
 func (g *glance) enough(b []byte, last bool) bool {
 	h, state := parseHead(b)
-	last = last || state != headMore
-	g.c.matched = 0
-	for i := range g.d.routes {
-		switch g.d.routes[i].matches(&h, last || h.complete) {
-		case yes:
-			g.c.matched |= 1 << i
-			last = true // those behind are for when this one has no workers, which is not waited for
-		case open:
-			return false
-		}
-	}
-	return true
+	which, decided := g.d.routes.met(&h, last || state != headMore, g.usable)
+	g.c.matched = which
+	return decided
+}
+
+// usable reports whether there is a worker for the route i.
+func (g *glance) usable(i int) bool {
+	p := g.c.l.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return g.d.shares[i].servedBy(g.c.l)
 }
 
 func (g *glance) looked() { g.c.looked(g.d) }

@@ -479,17 +479,16 @@ func FuzzHead(f *testing.F) {
 
 // checkDecisions checks that what is decided from the beginning of b is decided in the same way from all of it.
 func checkDecisions(tb testing.TB, rs routes, b []byte) {
-	all := func(Weights) bool { return true }
-	var first Weights
+	var before Weights
 	done := false
 	for i := range len(b) + 1 {
 		h, state := parseHead(b[:i])
-		to, decided := rs.match(&h, state != headMore, all)
+		to, decided := first(rs, &h, state != headMore, anyRoute)
 		if done {
 			require.True(tb, decided, "%q", b[:i])
-			require.Equal(tb, first, to, "%q", b[:i])
+			require.Equal(tb, before, to, "%q", b[:i])
 		}
-		first, done = to, decided
+		before, done = to, decided
 	}
 }
 
@@ -511,14 +510,13 @@ func BenchmarkHead(b *testing.B) {
 		row.To = Weights{"go": 1}
 		rs, err := newRoutes([]Route{{Pattern: "/login", To: row.To}, {Pattern: "/api/orders/", To: row.To}, row})
 		require.NoError(b, err)
-		usable := func(Weights) bool { return true }
 		name := strings.TrimSpace(row.Pattern + " " + row.Header + row.Cookie)
 		b.Run(strings.ReplaceAll(name, " ", ","), func(b *testing.B) {
 			b.ReportAllocs()
 			in := []byte(browserHead)
 			for b.Loop() {
 				h, state := parseHead(in)
-				if to, decided := rs.match(&h, state != headMore, usable); !decided || to == nil {
+				if which, decided := rs.met(&h, state != headMore, anyRoute); !decided || which == 0 {
 					b.Fatal("no match")
 				}
 			}

@@ -251,21 +251,23 @@ func unescape(segment string) string {
 	return segment
 }
 
-// match returns where a connection goes, nil if no route matches. complete says that h will not change any more. Routes
-// to which no usable worker belongs are passed over. It is not decided yet if a route before the first that matches can
-// still turn out to match.
-func (rs routes) match(h *head, complete bool, usable func(Weights) bool) (to Weights, decided bool) {
+// met returns the routes that a connection matches, a bit for each. complete says that h will not change any more. Which
+// is the first that counts is not decided yet if a usable route before it, one that has workers, can still turn out to
+// match. Those behind it, and those that are not usable, are for when workers have come or gone meanwhile.
+func (rs routes) met(h *head, complete bool, usable func(i int) bool) (which uint64, decided bool) {
+	complete = complete || h.complete
 	for i := range rs {
-		r := &rs[i]
-		switch v := r.matches(h, complete || h.complete); {
-		case v == no || !usable(r.to):
-		case v == yes:
-			return r.to, true
-		default:
-			return nil, false
+		switch rs[i].matches(h, complete) {
+		case yes:
+			which |= 1 << i
+			complete = complete || usable(i)
+		case open:
+			if usable(i) {
+				return 0, false
+			}
 		}
 	}
-	return nil, true
+	return which, true
 }
 
 type verdict int8
