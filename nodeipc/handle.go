@@ -124,7 +124,7 @@ func isStream(v any, addr net.Addr) bool {
 
 // Listener takes the handle over as a listener of package net: a *net.TCPListener or *net.UnixListener. Closing a
 // unix listener does not remove its file: that is for whoever made it. A socket that is bound but does not listen yet,
-// as cluster's scheduling policy None passes it, is made to listen.
+// as Node's cluster.SCHED_NONE passes it, is made to listen.
 func (h *Handle) Listener() (net.Listener, error) {
 	f, err := h.take()
 	if err != nil {

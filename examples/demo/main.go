@@ -1,5 +1,6 @@
 // Demo runs the main job with the real Node of the PATH and shows it: a greeting between Node and Go in every pairing,
-// a Go worker in a Node cluster, and a Node worker in a Go cluster. It is what "make demo" runs; it fails if anything is not as it should be.
+// a Go worker in a Node cluster, and a Node worker in a Go cluster. It is what "make demo" runs; it fails if anything
+// is not as it should be.
 package main
 
 import (

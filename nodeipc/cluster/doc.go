@@ -54,8 +54,8 @@
 // by one.
 //
 // The primary opens what workers ask for, with its own rights: Primary.Allow and Primary.Files say what they may have,
-// and docs/security.md what a hostile worker can do. A connection whose worker dies or refuses before it has answered
-// goes to another one.
+// and docs/security.md what a hostile worker can do. A connection that its worker refuses, or has not accepted when it
+// dies, goes to another one.
 //
 // Who gets a connection is the Scheduling: RoundRobin and None as in Node, LeastConnections, Weighted, Sticky, or
 // ByRequest, which looks at the first bytes of a connection without reading them. Primary.Schedule changes it while the

@@ -40,10 +40,10 @@ var ErrPrimaryClosed = errors.New("cluster: primary is closed")
 // (detached: true in Node). The terminal's Ctrl-C therefore reaches the primary only. If the primary dies the workers
 // do: on Linux by SIGKILL, elsewhere by the end of their channels.
 type Primary struct {
-	// Command returns the command of the next worker, not started. Its Env, Dir, Stdout, ExtraFiles and so on are the
-	// caller's to choose. Only a Fork with a Command of its own does without.
+	// Command returns the command of the next worker, not started. Its Env, Dir, ExtraFiles and so on are the caller's to
+	// choose; without Stdout and Stderr what the worker prints is lost. Only a Fork with a Command of its own needs none.
 	Command func() *exec.Cmd
-	// Scheduling is RoundRobin or None. Nil means what NODE_CLUSTER_SCHED_POLICY says, "none" or "rr", as in Node, and
+	// Scheduling is who gets a connection. Nil means what NODE_CLUSTER_SCHED_POLICY says, "none" or "rr", as in Node, and
 	// RoundRobin if it says nothing.
 	Scheduling Scheduling
 	// Allow is asked before a worker gets an address; the error is the worker's answer, as an errno if it is a
@@ -60,9 +60,9 @@ type Primary struct {
 	Listeners []syscall.Conn
 	// MaxListeners is how many addresses a worker may share at a time; 0 means 1000. More are EMFILE.
 	MaxListeners int
-	// AnswerTimeout is how long a worker may leave a connection unanswered before it is killed, so that others get what it
-	// was sent; it can take twice as long. 0 means for ever, as in Node; ten seconds are logged in any case. A Node worker
-	// answers between two turns of its event loop, one that a debugger has stopped does not.
+	// AnswerTimeout is how long a worker may neither accept nor refuse a connection before it is killed, so that others
+	// get what it was sent; it can take twice as long. 0 means for ever, as in Node; ten seconds are logged in any case.
+	// A Node worker answers between two turns of its event loop, one that a debugger has stopped does not.
 	AnswerTimeout time.Duration
 	// KillDelay is the time between SIGTERM and SIGKILL in Shutdown; 0 means 5 seconds.
 	KillDelay time.Duration

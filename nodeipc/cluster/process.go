@@ -79,7 +79,7 @@ type Status struct {
 	State                 State
 	Since                 time.Time // when it came into this state
 	Connections           int64     // that it has taken so far; under None the primary sees none of them
-	Unanswered            int       // connections that were sent to it, and that it has not answered yet
+	Unanswered            int       // connections that were sent to it, neither accepted nor refused so far
 	Addrs                 []net.Addr
 	ExitedAfterDisconnect bool // it leaves, or has left, because it was asked to, or has said so itself
 }
@@ -141,9 +141,9 @@ func (w *Process) ended() error {
 // closes its servers, and ends when its connections have ended; other workers take what comes. If it shares an address
 // with nobody the listener closes, after what had come was given to the worker.
 //
-// Beyond what Node does, the worker is asked only when it has answered every connection that was sent to it, and a tenth
-// of a second after that, because Node 26 closes connections that it has not yet read from. If ctx ends the worker goes on
-// leaving. Disconnect can be called again.
+// Beyond what Node does, the worker is asked only when it has accepted every connection that was sent to it, and a
+// tenth of a second after that, because Node 26 closes connections that it has not yet read from. If ctx ends the worker
+// goes on leaving. Disconnect can be called again.
 func (w *Process) Disconnect(ctx context.Context) error {
 	w.leaving.Do(func() { go w.leave() })
 	return w.Await(ctx, Dead)
