@@ -634,7 +634,7 @@ func (c *Channel) SendHandle(ctx context.Context, v, h any) error {
 	}
 	c.launch(o)
 	err = c.await(ctx, false, func() bool { return o.finished })
-	c.armStandby() // it may have been us who read
+	c.armStandby()                // it may have been us who read
 	for o.trying && !o.finished { // whether the peer has it is known in a moment
 		o.givenUp = err
 		c.wait(context.Background())
