@@ -72,7 +72,8 @@ function ownChannel(cluster) {
     throw new Error('adopt: the channel of this process has been given away already');
   }
   if (!cluster.isWorker || !cluster.worker || !process.channel || !process.connected) {
-    throw new Error('adopt: this process is not a worker of a cluster, or it is disconnected');
+    throw new Error('adopt: this process is not a worker of a cluster, or is disconnected: ' +
+      'start it by cluster.fork, or by PM2 in cluster mode; elsewhere start the Go program itself');
   }
   const handle = bySymbol(process, 'kChannelHandle') || process.channel; // the latter is Node 12
   const methods = ['readStop', 'readStart', 'close'];

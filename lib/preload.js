@@ -150,8 +150,8 @@ function check({ binary, package: name, when = {}, every = 1, count = Infinity, 
   must(binary === undefined || isText(binary), 'binary must be a path');
   must(name === undefined || isText(name), 'package must be the name of an npm package');
   must(isTexts(when), 'when must be an object of strings');
-  must(Number.isInteger(every) && every > 0, 'every must be an integer from 1 on');
-  must(count === Infinity || (Number.isInteger(count) && count >= 0), 'count must be an integer from 0 on');
+  must(Number.isInteger(every) && every > 0, 'every, or NODEIPC_GO_EVERY, must be an integer from 1 on');
+  must(count === Infinity || (Number.isInteger(count) && count >= 0), 'count, or NODEIPC_GO_COUNT, must be an integer from 0 on');
   must(args === undefined || (Array.isArray(args) && args.every((s) => typeof s === 'string' && !s.includes('\0'))),
     'args must be an array of strings');
   must(isTexts(env), 'env must be an object of strings');

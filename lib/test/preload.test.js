@@ -137,7 +137,7 @@ test('a primary with a channel learns of a mistake when it forks', async () => {
   child.stdout.setEncoding('utf8').on('data', (s) => { stdout += s; });
   await once(child, 'close');
   const { errors, workers } = JSON.parse(stdout);
-  const message = '@nodeipc/go/preload: every must be an integer from 1 on';
+  const message = '@nodeipc/go/preload: every, or NODEIPC_GO_EVERY, must be an integer from 1 on';
   assert.deepStrictEqual([errors, workers], [[message, message], 0]);
 });
 
@@ -147,9 +147,9 @@ const mistakes = [
   ['a program that is not there', { BINARY: './missing' }, /there is no Go binary at .*missing/],
   ['a source', { BINARY: fixture }, /is not executable/],
   ['a package that is not there', { PACKAGE: '@acme/missing' }, /@acme\/missing is not installed/],
-  ['every', { BINARY: 'x', EVERY: '0' }, /every must be an integer from 1 on/],
-  ['every', { BINARY: 'x', EVERY: 'second' }, /every must be an integer from 1 on/],
-  ['count', { BINARY: 'x', COUNT: '-1' }, /count must be an integer from 0 on/],
+  ['every', { BINARY: 'x', EVERY: '0' }, /every, or NODEIPC_GO_EVERY, must be an integer from 1 on/],
+  ['every', { BINARY: 'x', EVERY: 'second' }, /every, or NODEIPC_GO_EVERY, must be an integer from 1 on/],
+  ['count', { BINARY: 'x', COUNT: '-1' }, /count, or NODEIPC_GO_COUNT, must be an integer from 0 on/],
   ['when', { BINARY: 'x', WHEN: 'ROLE' }, /NODEIPC_GO_WHEN is not NAME=VALUE: ROLE/],
   ['args', { BINARY: 'x', ARGS: '-v' }, /NODEIPC_GO_ARGS: .*JSON/],
   ['args', { BINARY: 'x', ARGS: '[1]' }, /args must be an array of strings/],

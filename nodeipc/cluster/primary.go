@@ -68,7 +68,8 @@ type Primary struct {
 	KillDelay time.Duration
 	// Channel configures the channels to the workers. Overflow is DropOldest: a primary that receives nothing must not stop.
 	Channel *nodeipc.Options
-	// Changed is told of each new State of a worker, in order and one call at a time, from a goroutine of its own.
+	// Changed is told of each new State of a worker, in order and one call at a time, from a goroutine of its own: of the
+	// last ones it may be told after Shutdown has returned.
 	Changed func(w *Process, s State)
 	// Logger hears what has no caller to tell. Its handler must not call the Primary or a Process. Nil means silence.
 	Logger *slog.Logger

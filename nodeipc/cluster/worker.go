@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNotWorker: this process was not started by cluster.fork of a primary, or has joined already.
-var ErrNotWorker = errors.New("cluster: not a worker: NODE_UNIQUE_ID or the channel is missing")
+var ErrNotWorker = errors.New("cluster: not a worker (NODE_UNIQUE_ID or NODE_CHANNEL_FD is not set): start this program from a primary, by forkGo of @nodeipc/go or by Primary.Fork; or Join was called before")
 
 // A Worker is this process as a worker of a Node cluster. Its methods may be called from any goroutine. A nil *Worker
 // stands for a program that runs alone: Listen is net's, Done never closes, Disconnect does nothing.
