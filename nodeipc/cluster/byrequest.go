@@ -3,14 +3,15 @@ package cluster
 import (
 	"cmp"
 	"errors"
+	"log/slog"
 	"time"
 )
 
 // ByRequest gives a connection to a group of workers by the request that it begins with: see Routes. What matches no
 // route, and what belongs to groups without a worker, goes to all workers in turn. The first bytes are looked at, not
 // read: the worker gets the connection untouched. In protocols in which the server speaks first each connection waits
-// for Routes.Timeout. Looking holds up nobody; but connections wait for the workers of their group, and when 512 wait
-// for groups whose workers are all stuck others of the address have to wait as well: see Primary.AnswerTimeout.
+// for Routes.Timeout. Looking holds up nobody. A connection waits for the workers of its group if they are busy; when
+// 256 of a route wait already it goes where it would if the group had no worker. See Primary.AnswerTimeout.
 //
 // The error says which route is not understood. r is not kept.
 func ByRequest(r *Routes) (Scheduling, error) {
@@ -37,8 +38,10 @@ type byRequest struct {
 
 func (b *byRequest) newPolicy() policy {
 	d := &dispatch{routes: b.routes, peeker: newPeeker(b.limits)}
-	for _, r := range b.routes {
+	d.queues = make([]queue, len(b.routes))
+	for i, r := range b.routes {
 		d.shares = append(d.shares, newShares(r.to))
+		d.queues[i].name = slog.Int("route", i+1)
 	}
 	return d
 }
@@ -56,21 +59,26 @@ type looker interface {
 type dispatch struct {
 	routes routes
 	shares []shares // of each route
+	queues []queue
 	peeker *peeker
 }
 
 var _ looker = (*dispatch)(nil)
 
-func (d *dispatch) alike() bool { return false }
-
 func (d *dispatch) look(c *incoming) { d.peeker.look(c.fd, &glance{d, c}) }
 
 func (d *dispatch) end() { d.peeker.close() }
 
-func (d *dispatch) choose(l *listener, c *incoming, now time.Time) *member {
+func (d *dispatch) choose(l *listener, c *incoming, now time.Time) (*member, *queue) {
 	for i, s := range d.shares {
-		if c.matched&(1<<i) != 0 && s.servedBy(l) {
-			return s.choose(l, c, now)
+		if c.matched&(1<<i) == 0 || !s.servedBy(l) {
+			continue
+		}
+		if m, _ := s.choose(l, c, now); m != nil {
+			return m, nil
+		}
+		if q := &d.queues[i]; q.admits(c) {
+			return nil, q
 		}
 	}
 	return turns{}.choose(l, c, now)

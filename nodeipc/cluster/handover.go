@@ -26,6 +26,8 @@ type listener struct {
 	members []*member // the next to get a connection first
 	pending []*incoming
 	unseen  int  // how many of pending the policy has to look at
+	queued  int  // how many of pending are in queues
+	round   int  // of giving away
 	looking int  // connections that the policy looks at
 	due     bool // in p.due
 	room    sync.Cond
@@ -40,6 +42,7 @@ type member struct {
 	w     *Process
 	l     *listener
 	ready bool // it has been told the key, and can get connections
+	queue queue
 }
 
 // An incoming is a connection that the primary has accepted and no worker has taken so far. It is the syscall.Conn that
@@ -52,6 +55,7 @@ type incoming struct {
 
 	peer netip.Addr // of the other end, invalid for a unix path
 
+	queue   *queue // in which it waits, or nil
 	by      policy // who has looked at it
 	inLook  bool   // it has been given to look, which has not returned
 	matched uint64 // what ByRequest has found: a bit for each route
@@ -65,7 +69,7 @@ var (
 	_ syscall.RawConn = (*incoming)(nil)
 )
 
-// How many connections wait here for a worker; others wait in the kernel.
+// How many connections wait here for any worker; others wait in the kernel. What is in queues comes on top.
 const maxPending = 512
 
 // How long nobody needs to share a listener whose workers have died: the time for new ones to come.
@@ -104,7 +108,7 @@ func (l *listener) accept() {
 			return
 		}
 		p.mu.Lock()
-		for len(l.pending) >= maxPending && !l.stopped && !l.closed {
+		for !l.hasRoom() && !l.stopped && !l.closed {
 			l.room.Wait()
 		}
 		p.mu.Unlock()
@@ -131,7 +135,40 @@ func (l *listener) use(p policy) {
 			l.unseen++
 		}
 	}
+	l.regroup()
 }
+
+// regroup empties the queues: what is in one may no longer have to wait for the same. mu is held; isDue follows.
+func (l *listener) regroup() {
+	for _, c := range l.pending {
+		l.enqueue(c, nil)
+	}
+}
+
+// enqueue puts c, which is pending, in the queue q, or in none. mu is held.
+func (l *listener) enqueue(c *incoming, q *queue) {
+	if c.queue == q {
+		return
+	}
+	if old := c.queue; old != nil {
+		l.queued--
+		if old.n--; old.n == 0 {
+			old.full = false
+		}
+	}
+	if c.queue = q; q == nil {
+		return
+	}
+	l.queued++
+	if q.n++; q.n == maxQueue && !q.full {
+		q.full = true
+		l.p.log().Warn("cluster: too many connections wait, more go elsewhere", "addr", l.sock.addr, q.name, "waiting", q.n)
+	}
+	l.room.Signal()
+}
+
+// hasRoom reports whether more may be accepted. mu is held.
+func (l *listener) hasRoom() bool { return len(l.pending)-l.queued < maxPending }
 
 // mustSee reports whether the policy has to look at c first.
 func (l *listener) mustSee(c *incoming) bool { return l.looker != nil && c.by != l.policy }
@@ -191,12 +228,18 @@ func (l *listener) assign() (*incoming, looker) {
 	if !slices.ContainsFunc(l.members, func(m *member) bool { return m.takes(now, slowAnswer) }) {
 		return nil, nil // instead of a choice for each that waits
 	}
+	l.round++
 	for i, c := range l.pending {
-		m := l.policy.choose(l, c, now)
+		if c.queue != nil && c.queue.round == l.round {
+			continue // one before it in the queue has to wait
+		}
+		m, q := l.policy.choose(l, c, now)
 		if m == nil {
-			if l.policy.alike() {
+			l.enqueue(c, q)
+			if q == nil {
 				return nil, nil
 			}
+			q.round = l.round
 			continue
 		}
 		l.take(i)
@@ -231,6 +274,7 @@ func (c *incoming) looked(by policy) {
 // take removes the pending connection i and returns it.
 func (l *listener) take(i int) *incoming {
 	c := l.pending[i]
+	l.enqueue(c, nil)
 	if l.mustSee(c) {
 		l.unseen--
 	}
@@ -246,7 +290,7 @@ func (l *listener) take(i int) *incoming {
 			l.p.notify()
 		}
 	}
-	if len(l.pending) < maxPending {
+	if l.hasRoom() {
 		l.room.Signal()
 	}
 	return c

@@ -32,18 +32,16 @@ type owner struct {
 	round int
 }
 
-func (f *fewest) alike() bool { return true }
-
-func (f *fewest) choose(l *listener, c *incoming, now time.Time) *member {
+func (f *fewest) choose(l *listener, c *incoming, now time.Time) (*member, *queue) {
 	m := f.next(l, now)
 	if m == nil || f.blind {
-		return m
+		return m, nil
 	}
 	cookie, err := c.cookie()
 	tcp, ok := l.sock.addr.(*net.TCPAddr)
 	if err != nil || !ok {
 		f.lose(l, err)
-		return m
+		return m, nil
 	}
 	if before, ok := f.owners[cookie]; ok { // who did not take it
 		f.open[before.w]--
@@ -54,7 +52,7 @@ func (f *fewest) choose(l *listener, c *incoming, now time.Time) *member {
 		f.following = true
 		go f.follow(l, tcp)
 	}
-	return m
+	return m, nil
 }
 
 // next returns the first in the queue of those with the fewest connections that take one now.

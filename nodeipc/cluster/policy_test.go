@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,22 +73,36 @@ func (f *fleet) settled() {
 // ask makes n requests one after the other, from an address of this machine if one is given, and counts the answers.
 func (f *fleet) ask(n int, path string, from net.IP) map[string]int {
 	f.t.Helper()
+	count := map[string]int{}
+	for range n {
+		count[f.request(path, from)()]++
+		f.settled()
+	}
+	return count
+}
+
+// request makes a request. The answer can be read later.
+func (f *fleet) request(path string, from net.IP) (answer func() string) {
+	f.t.Helper()
 	dialer := &net.Dialer{}
 	if from != nil {
 		dialer.LocalAddr = &net.TCPAddr{IP: from}
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}, Timeout: patience}
-	count := map[string]int{}
-	for range n {
-		res, err := client.Get("http://" + f.addr + path)
-		require.NoError(f.t, err)
+	c, err := dialer.Dial("tcp", f.addr)
+	require.NoError(f.t, err)
+	_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+	require.NoError(f.t, err)
+	return func() string {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if !assert.NoError(f.t, err) {
+			return ""
+		}
 		body, err := io.ReadAll(res.Body)
-		res.Body.Close()
-		require.NoError(f.t, err)
-		count[string(body)]++
-		f.settled()
+		assert.NoError(f.t, err)
+		return string(body)
 	}
-	return count
 }
 
 func TestWeighted(t *testing.T) {
@@ -258,4 +273,50 @@ func TestByRequest(t *testing.T) {
 
 	_, err = cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{{Pattern: "api", To: toGo}}})
 	assert.ErrorContains(t, err, `cluster: route 1: pattern "api"`)
+}
+
+// A worker that is stuck holds up its own clients, and of these no more than may wait for it: others get a worker that
+// is not, and so do the clients of that one. Nobody is lost.
+func TestStuckWorker(t *testing.T) {
+	const waiting, clients = 256, 600 // more than wait for any worker
+	routes, err := cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{
+		{Pattern: "/stuck/", To: cluster.Weights{"stuck": 1}}, {To: cluster.Weights{"well": 1}},
+	}})
+	require.NoError(t, err)
+	for name, s := range map[string]cluster.Scheduling{"sticky": cluster.Sticky(), "by request": routes} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, s, "stuck", "well")
+			stuck := f.p.Workers()[0]
+			path, from := "/stuck/", map[string]net.IP{}
+			for i := byte(1); len(from) < 2; i++ {
+				ip := net.IPv4(127, 1, 1, i)
+				for who := range f.ask(1, path, ip) {
+					from[who] = ip
+				}
+				if name == "by request" {
+					from["well 2"] = ip
+				}
+			}
+			require.NoError(t, stuck.Signal(syscall.SIGSTOP))
+			answers := make(chan string)
+			for range clients {
+				answer := f.request(path, from["stuck 1"])
+				go func() { answers <- answer() }()
+			}
+			for range 20 {
+				require.Equal(t, "well 2", f.request("/", from["well 2"])())
+			}
+			sent := stuck.Status().Unanswered
+			require.NotZero(t, sent)
+			for range clients - waiting - sent {
+				require.Equal(t, "well 2", <-answers)
+			}
+			require.NoError(t, stuck.Signal(syscall.SIGCONT))
+			for range waiting + sent {
+				require.Equal(t, "stuck 1", <-answers)
+			}
+			require.Equal(t, map[string]int{"stuck 1": 3}, f.ask(3, path, from["stuck 1"]))
+		})
+	}
 }

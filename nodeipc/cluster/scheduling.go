@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -25,11 +26,25 @@ var (
 
 // A policy chooses who gets a connection. Its methods are called with the primary's mu held.
 type policy interface {
-	// choose returns the member of l to give c to, one that takes it now; or nil, and then c waits.
-	choose(l *listener, c *incoming, now time.Time) *member
-	// alike reports whether no connection can be given away when one has to wait.
-	alike() bool
+	// choose returns the member of l to give c to, one that takes it now. If that is nil c waits: in the queue, where others
+	// wait for the same, or without one, and then nobody takes any connection.
+	choose(l *listener, c *incoming, now time.Time) (*member, *queue)
 }
+
+// A queue counts the connections that wait for one worker, or for those of one route, while others take connections.
+// What waits there does not hold up the accepting, so that there is a limit to it.
+type queue struct {
+	name  slog.Attr // who is waited for
+	n     int
+	round int  // the last in which one had to wait
+	full  bool // there were as many as can be, since it was empty
+}
+
+// How many connections wait in a queue.
+const maxQueue = 256
+
+// admits reports whether c is in the queue, or has place there.
+func (q *queue) admits(c *incoming) bool { return c.queue == q || q.n < maxQueue }
 
 type none struct{}
 
@@ -43,10 +58,8 @@ func (roundRobin) newPolicy() policy { return turns{} }
 // end, where new ones come, too. One that is slow to answer is passed over while there are others.
 type turns struct{}
 
-func (turns) alike() bool { return true }
-
-func (turns) choose(l *listener, _ *incoming, now time.Time) *member {
-	return l.nextOf(now, func(*member) bool { return true })
+func (turns) choose(l *listener, _ *incoming, now time.Time) (*member, *queue) {
+	return l.nextOf(now, func(*member) bool { return true }), nil
 }
 
 // nextOf returns the first in the queue that takes a connection now, among those that may have it, and puts it at the end.

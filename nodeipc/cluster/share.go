@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/netip"
@@ -127,7 +128,7 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 		return
 	}
 	answer.Data = l.data
-	mem := &member{w: w, l: l}
+	mem := &member{w: w, l: l, queue: queue{name: slog.Int("worker", w.id)}}
 	w.shares, l.members = append(w.shares, mem), append(l.members, mem)
 	if l.shared {
 		sock := l.sock
@@ -148,6 +149,7 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 	// Now, as the worker knows the key, it can get connections.
 	p.mu.Lock()
 	mem.ready = true
+	l.regroup() // what waits for others may be for this one
 	l.isDue()
 	p.unlock()
 }

@@ -9,8 +9,8 @@ import (
 // Sticky gives a client, told by its IP address, to the same worker as before. Each client has an order of preference of its
 // own among the workers (rendezvous hashing), so that when a worker leaves its clients, and no others, go to different
 // ones, evenly; and a new worker takes only the share that it keeps. A connection waits for its worker if that is busy, and
-// goes to the next in its order if the worker has refused one. Behind a proxy all clients have the proxy's address; those of
-// a unix path have none, and are given away in turn.
+// goes to the next in its order if the worker has refused one, or if 256 wait for it already. Behind a proxy all
+// clients have the proxy's address; those of a unix path have none, and are given away in turn.
 func Sticky() Scheduling { return sticky{} }
 
 type sticky struct{}
@@ -20,26 +20,27 @@ func (sticky) newPolicy() policy { return rendezvous{} }
 // rendezvous is the policy of Sticky.
 type rendezvous struct{}
 
-func (rendezvous) alike() bool { return false }
-
-func (rendezvous) choose(l *listener, c *incoming, now time.Time) *member {
+func (rendezvous) choose(l *listener, c *incoming, now time.Time) (*member, *queue) {
 	if !c.peer.IsValid() {
 		return turns{}.choose(l, c, now)
 	}
 	var best *member
 	most := uint64(0)
 	for _, m := range l.members {
-		if !m.serves() || m.w.restUntil.After(now) {
+		if !m.serves() || m.w.restUntil.After(now) || !m.queue.admits(c) && !m.takes(now, slowAnswer) {
 			continue
 		}
 		if v := preference(c.peer, m.w.id); best == nil || v > most {
 			best, most = m, v
 		}
 	}
-	if best == nil || !best.takes(now, slowAnswer) {
-		return nil
+	switch {
+	case best == nil:
+		return nil, nil
+	case !best.takes(now, slowAnswer):
+		return nil, &best.queue
 	}
-	return best
+	return best, nil
 }
 
 // preference is a number that depends on both and on nothing else.

@@ -40,9 +40,7 @@ func newShares(weights Weights) shares {
 	return s
 }
 
-func (s shares) alike() bool { return true }
-
-func (s shares) choose(l *listener, c *incoming, now time.Time) *member {
+func (s shares) choose(l *listener, c *incoming, now time.Time) (*member, *queue) {
 	if !s.servedBy(l) {
 		return turns{}.choose(l, c, now)
 	}
@@ -68,10 +66,10 @@ func (s shares) choose(l *listener, c *incoming, now time.Time) *member {
 		}
 		if best != nil {
 			best.credit -= total
-			return l.nextOf(now, func(m *member) bool { return m.w.group == best.name })
+			return l.nextOf(now, func(m *member) bool { return m.w.group == best.name }), nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // of returns the share of a member's group, nil if it has none.
