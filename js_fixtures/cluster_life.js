@@ -4,7 +4,7 @@
 //	node cluster_life.js '{"listen": [0], "stay": true}'
 //
 //	listen    for each an HTTP server that listens there, and answers with the worker's id and process id; with dgram a
-//	          socket of that type, which binds there
+//	          socket of that type, which binds there; with full, while its table of descriptors is
 //	stay      it lives on when it is disconnected
 //	ignore    the signals that do not end it
 //	children  a command each, [name, ...arguments], which are started; with "detached" in front it leaves the group
@@ -19,6 +19,7 @@
 // Without a primary it is one itself, which says the debugPort of two workers and ends.
 
 const dgram = require('dgram');
+const fs = require('fs');
 const http = require('http');
 const net = require('net');
 const { spawn } = require('child_process');
@@ -35,18 +36,28 @@ const server = () => http.createServer((req, res) => {
   else answer();
 });
 
+function fillTable() {
+  const filled = [];
+  try {
+    for (;;) filled.push(fs.openSync('/dev/null', 'r'));
+  } catch (err) {
+    if (err.code !== 'EMFILE') throw err;
+  }
+  return filled;
+}
+
 function listen(wanted) {
   if (wanted.length === 0) return;
   const where = wanted[0];
   const socket = where && where.dgram ? dgram.createSocket(where.dgram) : server();
-  socket.on('error', (err) => {
-    process.send({ error: err.code });
+  const filled = where && where.full ? fillTable() : [];
+  const next = (outcome) => {
+    filled.forEach((fd) => fs.closeSync(fd));
+    process.send(outcome);
     listen(wanted.slice(1));
-  });
-  socket.on('listening', () => {
-    process.send({ address: socket.address() });
-    listen(wanted.slice(1));
-  });
+  };
+  socket.on('error', (err) => next({ error: err.code }));
+  socket.on('listening', () => next({ address: socket.address() }));
   if (where && where.dgram) {
     socket.on('message', (text, from) => socket.send(String(process.pid), from.port, from.address));
     socket.bind(where);

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
 
 // lost waits until n more handles have got lost in the workers of p, by what they log.
@@ -102,4 +104,33 @@ func TestLostConnectionComesAgain(t *testing.T) {
 	good := p.newconn(key)
 	require.True(t, p.accepted())
 	accept(t, ln, good)
+}
+
+// A Node worker that has no room for the socket that it asked for hears so, instead of nothing, and can ask again.
+func TestFullTableOfANodeWorker(t *testing.T) {
+	nodeOnly(t)
+	testkit.CheckLeaks(t)
+	p := newPrimary(t, &cluster.Primary{Scheduling: cluster.None})
+	tcp := map[string]any{"host": "127.0.0.1", "port": freePort(t, "127.0.0.1")}
+	udp := map[string]any{"dgram": "udp4", "address": "127.0.0.1", "port": tcp["port"]}
+	fully := func(where map[string]any) map[string]any {
+		where = maps.Clone(where)
+		where["full"] = true
+		return where
+	}
+	cmd := life{Listen: []any{fully(tcp), fully(udp), tcp, udp}}.command(t)
+	cmd.Args = append([]string{"sh", "-c", `ulimit -n 100; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	w, _ := beginWith(t, p, &cluster.ForkOptions{Command: cmd})
+	for range 2 {
+		var m struct{ Error string }
+		receive(within(t), t, w.Channel(), &m)
+		require.Equal(t, "EMFILE", m.Error)
+	}
+	for range 2 {
+		var m struct{ Address struct{ Port any } }
+		receive(within(t), t, w.Channel(), &m)
+		require.EqualValues(t, tcp["port"], m.Address.Port)
+	}
+	require.Equal(t, map[string]int{says(w): 2}, served(t, fmt.Sprint("127.0.0.1:", tcp["port"]), 2))
 }

@@ -138,7 +138,20 @@ func (w *Process) query(m *nodeipc.Message, seq int64) {
 		if q.udp {
 			kind = nodeipc.DgramNative
 		}
-		w.replied(w.ch.QueueHandle(nodeipc.Internal{Value: &answer}, nodeipc.NewHandle(sock.file, kind), w.replied))
+		given := func(err error) {
+			if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, nodeipc.ErrPeerNotReading) ||
+				errors.Is(err, nodeipc.ErrHandleUnconfirmed) {
+				w.replied(err)
+				return
+			}
+			p.log().Warn("cluster: a socket could not be sent to a worker", "worker", w.id, "key", q.key, "error", err)
+			w.close(q.key)
+			w.reply(&queryReply{Cmd: cmdCluster, Errno: -int(errnoOf(err)), Key: q.key, Ack: seq, Seq: answer.Seq})
+		}
+		err := w.ch.QueueHandle(nodeipc.Internal{Value: &answer}, nodeipc.NewHandle(sock.file, kind), given)
+		if err != nil {
+			given(err)
+		}
 		return
 	}
 	if tcp, ok := l.sock.addr.(*net.TCPAddr); ok {
@@ -175,10 +188,8 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 			l, err = p.open(q)
 		}
 		if err != nil {
-			errno := syscall.EINVAL
-			errors.As(err, &errno)
 			p.log().Debug("cluster: a worker's address cannot be opened", "worker", w.id, "key", q.key, "error", err)
-			return nil, errno
+			return nil, errnoOf(err)
 		}
 	case w.has(l):
 		return nil, syscall.EADDRINUSE // Node 20 and older would die, newer ones try to bind once more
@@ -191,6 +202,16 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 		l.data = q.data
 	}
 	return l, 0
+}
+
+// errnoOf is what a worker is told of err.
+func errnoOf(err error) syscall.Errno {
+	errno := syscall.EINVAL
+	if errors.Is(err, nodeipc.ErrHandleNotReceived) {
+		return syscall.EMFILE // the worker's own
+	}
+	errors.As(err, &errno)
+	return errno
 }
 
 // has reports whether the worker shares l.
