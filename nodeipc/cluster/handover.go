@@ -397,17 +397,21 @@ func (w *Process) rest() {
 // When the log hears of a worker that does not answer.
 const longAnswer = 10 * time.Second
 
-// watch looks after the worker's answers. mu is held.
+// watch looks after the worker's answers: again when the oldest that is due now could be late. mu is held.
 func (w *Process) watch() {
 	if w.watching {
 		return
 	}
 	w.watching = true
 	limit := longAnswer
-	if t := w.p.AnswerTimeout; t > 0 {
-		limit = min(limit, t)
+	if t := w.p.AnswerTimeout; t > 0 && (t < limit || w.warned) {
+		limit = t
 	}
-	time.AfterFunc(limit, func() {
+	late := time.Since(w.unanswered[0].sent)
+	if late >= limit { // which was said
+		late = 0
+	}
+	time.AfterFunc(limit-late, func() {
 		p := w.p
 		p.mu.Lock()
 		defer p.mu.Unlock()

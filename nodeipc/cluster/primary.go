@@ -61,8 +61,8 @@ type Primary struct {
 	// MaxListeners is how many addresses a worker may share at a time; 0 means 1000. More are EMFILE.
 	MaxListeners int
 	// AnswerTimeout is how long a worker may neither accept nor refuse a connection before it is killed, so that others
-	// get what it was sent; it can take twice as long. 0 means for ever, as in Node; ten seconds are logged in any case.
-	// A Node worker answers between two turns of its event loop, one that a debugger has stopped does not.
+	// get what it was sent. 0 means for ever, as in Node; ten seconds are logged in any case. A Node worker answers
+	// between two turns of its event loop, one that a debugger has stopped does not.
 	AnswerTimeout time.Duration
 	// KillDelay is the time between SIGTERM and SIGKILL in Shutdown; 0 means 5 seconds.
 	KillDelay time.Duration
