@@ -8,4 +8,4 @@ const name = `${process.env.GROUP || ''} ${cluster.worker.id}`
 const server = http.createServer((req, res) => res.end(name))
 server.keepAliveTimeout = 60000
 if (where.startsWith('/')) server.listen(where)
-else server.listen(Number(where.split(':')[1]), where.split(':')[0])
+else server.listen(Number(where.replace(/.*:/, '')), where.replace(/:\d+$/, ''))

@@ -41,8 +41,9 @@ func (c *census) take(addr *net.TCPAddr) (map[uint64]struct{}, error) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
+	// That of the socket, which may be IPv6 with an address of IPv4 in it; so are its connections then.
 	family := byte(unix.AF_INET6)
-	if addr.IP.To4() != nil {
+	if len(addr.IP) == net.IPv4len {
 		family = unix.AF_INET
 	}
 	req := make([]byte, unix.SizeofNlMsghdr+diagRequestSize)

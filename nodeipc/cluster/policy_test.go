@@ -4,6 +4,7 @@ package cluster_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,9 +27,10 @@ import (
 
 // A fleet is a primary of Node workers that say who they are.
 type fleet struct {
-	t    testing.TB
-	p    *cluster.Primary
-	addr string
+	t      testing.TB
+	p      *cluster.Primary
+	addr   string
+	listen string // what they listen on, if that is called otherwise
 }
 
 // newFleet starts workers of these groups under a scheduling.
@@ -36,7 +38,7 @@ func newFleet(t testing.TB, s cluster.Scheduling, groups ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, addr: fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))}
 	f.p = &cluster.Primary{Scheduling: s, Logger: stderrLog, Command: func() *exec.Cmd {
-		cmd := testkit.Peer(t).Command("policy_server.js", f.addr) // as it is then
+		cmd := testkit.Peer(t).Command("policy_server.js", cmp.Or(f.listen, f.addr)) // as it is then
 		cmd.Stderr = os.Stderr
 		return cmd
 	}}
@@ -155,10 +157,20 @@ func TestSticky(t *testing.T) {
 	assert.Equal(t, count[" 3"], left)
 }
 
-// A worker whose connections stay open gets no more than the others have.
+// A worker whose connections stay open gets no more than the others have, whatever kind of socket they came by.
 func TestLeastConnections(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::", "::ffff:127.0.0.1"} {
+		t.Run(host, func(t *testing.T) { testLeastConnections(t, host) })
+	}
+}
+
+func testLeastConnections(t *testing.T, host string) {
 	t.Parallel()
-	f := newFleet(t, cluster.LeastConnections(), "", "", "")
+	f := newFleet(t, cluster.LeastConnections())
+	f.listen = strings.Replace(f.addr, "127.0.0.1", host, 1)
+	for range 3 {
+		f.fork("")
+	}
 	var open []net.Conn
 	hold := func() string {
 		c, err := net.Dial("tcp", f.addr)
