@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -643,6 +644,30 @@ func TestRunReload(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, len(load.Served(t)), 2)
 	r.signal(syscall.SIGINT)
+	require.Equal(t, 0, r.exit())
+}
+
+// A new worker that ends while the old one still has something to do is replaced at once.
+func TestRunReloadCrash(t *testing.T) {
+	t.Parallel()
+	r := startRun(t, runFixture())
+	kill := func(found []string) {
+		pid, err := strconv.Atoi(found[1])
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	first := r.await(`worker 1 \(main, pid (\d+)\) is ready on (.*)`)
+	r.await(`all 1 workers are ready`)
+	begin(t, first[2], "/stuck")
+	r.signal(syscall.SIGHUP)
+	kill(r.await(`worker 2 \(main, pid (\d+)\) is ready`))
+	third := r.await(`worker 3 \(main, pid (\d+)\) is ready on (.*)`)
+	answer, err := get(third[2], "/")
+	require.NoError(t, err)
+	require.Equal(t, third[1], answer)
+	kill(first)
+	r.await(`reload: all 1 workers are replaced`)
+	r.signal(syscall.SIGTERM)
 	require.Equal(t, 0, r.exit())
 }
 

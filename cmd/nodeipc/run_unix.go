@@ -375,11 +375,16 @@ func (s *slot) serve(ctx context.Context, w *worker) *worker {
 			return w
 		case asked := <-s.replace:
 			next, err := s.start(ctx)
-			if err == nil {
-				s.retire(ctx, w)
-				w = next
+			if err != nil {
+				asked <- err
+				continue
 			}
-			asked <- err
+			old := w
+			w = next // which may end before the old one
+			go func() {
+				s.retire(ctx, old)
+				asked <- nil
+			}()
 		}
 	}
 }
