@@ -13,8 +13,8 @@
 //
 // The first message to the primary is {ready: {pid, argv, execArgv, debugPort, env, children: [pid]}}; then for each
 // listen, one after the other, {address} or {error}. It does what a message says: {print: text}, then {say: value},
-// which is sent back, then {busy: true} for ever, or {exit: code}; {serve: true} with a connection; {give: port} sends
-// one that it makes to that port.
+// which is sent back, then {close: true} its servers, {busy: true} for ever, or {exit: code}; {serve: true} with a
+// connection; {give: port} sends one that it makes to that port.
 //
 // Without a primary it is one itself, which says the debugPort of two workers and ends.
 
@@ -36,6 +36,8 @@ const server = () => http.createServer((req, res) => {
   else answer();
 });
 
+const sockets = [];
+
 function fillTable() {
   const filled = [];
   try {
@@ -50,6 +52,7 @@ function listen(wanted) {
   if (wanted.length === 0) return;
   const where = wanted[0];
   const socket = where && where.dgram ? dgram.createSocket(where.dgram) : server();
+  sockets.push(socket);
   const filled = where && where.full ? fillTable() : [];
   const next = (outcome) => {
     filled.forEach((fd) => fs.closeSync(fd));
@@ -69,6 +72,7 @@ function listen(wanted) {
 process.on('message', (m, handle) => {
   if (m.print) process.stdout.write(m.print);
   if (m.say) process.send(m.say);
+  if (m.close) sockets.forEach((socket) => socket.close());
   if (m.busy) for (;;);
   if (m.exit !== undefined) process.exit(m.exit);
   if (m.serve) server().emit('connection', handle);

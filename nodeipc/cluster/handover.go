@@ -34,6 +34,7 @@ type listener struct {
 	accepts bool // its goroutine runs, and may have one that is not pending yet
 	stopped bool // accepts nothing any more
 	closed  bool
+	died    time.Time   // the last member that did without being asked to leave
 	linger  *time.Timer // while it has no members
 }
 
@@ -72,7 +73,7 @@ var (
 // How many connections wait here for any worker; others wait in the kernel. What is in queues comes on top.
 const maxPending = 512
 
-// How long nobody needs to share a listener whose workers have died: the time for new ones to come.
+// How long nobody needs to share a listener whose workers have died, or have left connections: the time for new ones.
 const lingerTime = 5 * time.Second
 
 // accept takes connections until the listener closes.
@@ -438,15 +439,20 @@ func (l *listener) othersThan(w *Process) bool {
 	return slices.ContainsFunc(l.members, func(m *member) bool { return m.w != w && !m.w.goes && m.w.state < Disconnected })
 }
 
-// remove ends a worker's share. The last one's ends the listener, unless the worker has died and another may follow.
-// mu is held; unlock follows.
-func (l *listener) remove(m *member, mayFollow bool) {
+// remove ends a worker's share. The last one's ends the listener, unless one has just died, which another may follow,
+// or there are connections that nobody has taken. mu is held; unlock follows.
+func (l *listener) remove(m *member, died bool) {
 	l.members = slices.DeleteFunc(l.members, func(o *member) bool { return o == m })
+	if died {
+		l.died = time.Now()
+	}
 	if len(l.members) > 0 {
 		l.isDue()
 		return
 	}
-	if mayFollow && !l.stopped && !l.shared && !l.p.closed {
+	waits := len(l.pending) > 0 || l.looking > 0 ||
+		slices.ContainsFunc(m.w.unanswered, func(c *incoming) bool { return c.l == l }) // which it may refuse
+	if (waits || time.Since(l.died) < lingerTime) && !l.stopped && !l.shared && !l.p.closed {
 		var t *time.Timer
 		t = time.AfterFunc(lingerTime, func() {
 			l.p.mu.Lock()
@@ -489,6 +495,9 @@ func (l *listener) close() {
 	l.forget()
 	if l.linger != nil {
 		l.linger.Stop()
+	}
+	if n := len(l.pending); n > 0 {
+		l.p.log().Warn("cluster: connections are closed, there is no worker for them", "addr", l.sock.addr, "connections", n)
 	}
 	for _, c := range l.pending {
 		c.close()

@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -316,4 +318,54 @@ func TestKillDuringDisconnect(t *testing.T) {
 	require.True(t, w.Status().ExitedAfterDisconnect)
 	require.ErrorIs(t, w.Kill(), os.ErrProcessDone)
 	require.NoError(t, w.Shutdown(within(t)), "it is gone")
+}
+
+// What the last worker of an address leaves behind waits for the next one, and so does who comes in between: a worker
+// that is just leaving when the other one dies, and one that closes its server with connections on the way.
+func TestLastWorkerLeaves(t *testing.T) {
+	nodeOnly(t)
+	type worker = *cluster.Process
+	// It leaves when it goes on. What came before has answers.
+	type leave func(t *testing.T, p *cluster.Primary, l life, w worker) map[string]func() string
+	for name, leave := range map[string]leave{
+		"after another died": func(t *testing.T, p *cluster.Primary, l life, w worker) map[string]func() string {
+			other, addr := beginListening(t, p, l)
+			require.NoError(t, w.Signal(syscall.SIGSTOP))
+			before := map[string]func() string{says(w): request(t, addr, "/", nil), says(other): request(t, addr, "/", nil)}
+			require.Eventually(t, func() bool { return w.Status().Unanswered == 1 }, patience, time.Millisecond)
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorIs(t, w.Disconnect(over), context.Canceled)
+			require.Eventually(t, func() bool { return w.Status().ExitedAfterDisconnect }, patience, time.Millisecond)
+			settled(t, other)
+			tell(t, other, map[string]any{"exit": 1})
+			<-other.Done()
+			return before
+		},
+		"closes": func(t *testing.T, _ *cluster.Primary, _ life, w worker) map[string]func() string {
+			require.NoError(t, w.Signal(syscall.SIGSTOP))
+			tell(t, w, map[string]any{"close": true})
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testkit.CheckLeaks(t)
+			p := newPrimary(t, &cluster.Primary{Logger: stderrLog})
+			l := life{Listen: []any{map[string]any{"host": "127.0.0.1", "port": freePort(t, "127.0.0.1")}}}
+			w, addr := beginListening(t, p, l)
+			before := leave(t, p, l, w)
+			answer := request(t, addr, "/", nil)
+			require.Eventually(t, func() bool { return w.Status().Unanswered == 1 }, patience, time.Millisecond)
+			require.NoError(t, w.Signal(syscall.SIGCONT))
+			require.Eventually(t, func() bool { return len(w.Status().Addrs) == 0 }, patience, time.Millisecond)
+			late := request(t, addr, "/", nil)
+			next, _ := beginListening(t, p, l)
+			require.Equal(t, says(next), answer())
+			require.Equal(t, says(next), late())
+			for who, answer := range before {
+				require.Equal(t, who, answer())
+			}
+			require.NoError(t, p.Shutdown(within(t)))
+		})
+	}
 }

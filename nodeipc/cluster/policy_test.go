@@ -77,34 +77,10 @@ func (f *fleet) ask(n int, path string, from net.IP) map[string]int {
 	f.t.Helper()
 	count := map[string]int{}
 	for range n {
-		count[f.request(path, from)()]++
+		count[request(f.t, f.addr, path, from)()]++
 		f.settled()
 	}
 	return count
-}
-
-// request makes a request. The answer can be read later.
-func (f *fleet) request(path string, from net.IP) (answer func() string) {
-	f.t.Helper()
-	dialer := &net.Dialer{}
-	if from != nil {
-		dialer.LocalAddr = &net.TCPAddr{IP: from}
-	}
-	c, err := dialer.Dial("tcp", f.addr)
-	require.NoError(f.t, err)
-	_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
-	require.NoError(f.t, err)
-	return func() string {
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(patience))
-		res, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if !assert.NoError(f.t, err) {
-			return ""
-		}
-		body, err := io.ReadAll(res.Body)
-		assert.NoError(f.t, err)
-		return string(body)
-	}
 }
 
 func TestWeighted(t *testing.T) {
@@ -316,11 +292,11 @@ func TestStuckWorker(t *testing.T) {
 			require.NoError(t, stuck.Signal(syscall.SIGSTOP))
 			answers := make(chan string)
 			for range clients {
-				answer := f.request(path, from["stuck 1"])
+				answer := request(t, f.addr, path, from["stuck 1"])
 				go func() { answers <- answer() }()
 			}
 			for range 20 {
-				require.Equal(t, "well 2", f.request("/", from["well 2"])())
+				require.Equal(t, "well 2", request(t, f.addr, "/", from["well 2"])())
 			}
 			sent := stuck.Status().Unanswered
 			require.NotZero(t, sent)

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
@@ -364,6 +365,30 @@ func shared(t testing.TB, addr string, n int, a, b *forked) map[string]int {
 		}
 	}
 	return count
+}
+
+// request makes a request, from an address of this machine if one is given. The answer can be read later.
+func request(t testing.TB, addr, path string, from net.IP) (answer func() string) {
+	t.Helper()
+	dialer := &net.Dialer{}
+	if from != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: from}
+	}
+	c, err := dialer.Dial("tcp", addr)
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+	require.NoError(t, err)
+	return func() string {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if !assert.NoError(t, err) {
+			return ""
+		}
+		body, err := io.ReadAll(res.Body)
+		assert.NoError(t, err)
+		return string(body)
+	}
 }
 
 // freePort returns a port that nobody has.

@@ -26,8 +26,8 @@ var (
 
 // A policy chooses who gets a connection. Its methods are called with the primary's mu held.
 type policy interface {
-	// choose returns the member of l to give c to, one that takes it now. If that is nil c waits: in the queue, where others
-	// wait for the same, or without one, and then nobody takes any connection.
+	// choose returns the member of l to give c to, one that takes it now. If that is nil c waits: in the queue, where
+	// others wait for the same, or without one, and then nobody takes any connection.
 	choose(l *listener, c *incoming, now time.Time) (*member, *queue)
 }
 
