@@ -14,9 +14,12 @@ func tapProgram(*streams, *tapOptions, []string) error {
 	return fmt.Errorf("%w on %s so far", errors.ErrUnsupported, runtime.GOOS)
 }
 
-type exitStatus struct{ error }
+type exitStatus struct {
+	error
+	code int
+}
 
-func (*exitStatus) leave() {}
+func (e *exitStatus) leave() { os.Exit(e.code) }
 
 type startError struct {
 	error

@@ -1,5 +1,3 @@
-//go:build darwin || aix || solaris
-
 package cluster
 
 import (
