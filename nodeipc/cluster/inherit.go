@@ -12,7 +12,8 @@ import (
 
 // SystemdListeners returns the sockets that systemd, or who else speaks its protocol (sd_listen_fds(3)), has given this
 // process, for Primary.Listeners and Primary.Files. There are none if the variables LISTEN_PID and LISTEN_FDS do not mean
-// this process. They are unset, so that a second call has none, and no worker takes them for its own.
+// this process. They are unset, so that a second call has none, and no worker takes them for its own. A descriptor that is
+// not open, or no socket that listens or takes datagrams, is an error; then nothing was taken over.
 func SystemdListeners() ([]*os.File, error) {
 	pid, count := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
 	if pid != strconv.Itoa(os.Getpid()) {
@@ -26,14 +27,15 @@ func SystemdListeners() ([]*os.File, error) {
 		return nil, fmt.Errorf("cluster: LISTEN_FDS=%q is no number of descriptors", count)
 	}
 	const first = 3
+	for fd := first; fd < first+n; fd++ { // all of them before any is ours, as they may be this program's own
+		if err := listens(fd); err != nil {
+			return nil, fmt.Errorf("cluster: LISTEN_FDS=%s: descriptor %d %w", count, fd, err)
+		}
+	}
 	var files []*os.File
 	for fd := first; fd < first+n; fd++ {
 		closeOnExec(fd)
-		f := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
-		if f == nil {
-			return files, fmt.Errorf("cluster: LISTEN_FDS=%q, but descriptor %d is not open", count, fd)
-		}
-		files = append(files, f)
+		files = append(files, os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd)))
 	}
 	return files, nil
 }

@@ -32,7 +32,7 @@ import (
 const envRole = "NODEIPC_TEST_WORKER"
 
 var workers = map[string]func() error{"agent": agentMain, "deaf": deafMain, "orphan": orphanMain, "server": serverMain,
-	"rude": rudeMain, "quitter": quitterMain}
+	"rude": rudeMain, "quitter": quitterMain, "activated": activatedMain}
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(envRole); role != "" {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
@@ -135,4 +138,66 @@ func TestSystemdListeners(t *testing.T) {
 	_, err = cluster.SystemdListeners()
 	assert.ErrorContains(t, err, "many")
 	assert.Empty(t, os.Getenv("LISTEN_PID"))
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer udp.Close()
+	regular, err := os.Create(filepath.Join(t.TempDir(), "regular"))
+	require.NoError(t, err)
+	defer regular.Close()
+	for _, test := range []struct {
+		name   string
+		second any
+		want   string
+	}{
+		{"a listener and a UDP socket", udp, "LISTEN_FD_3 LISTEN_FD_4"},
+		{"not open", nil, "cluster: LISTEN_FDS=2: descriptor 4 is not open"},
+		{"a file", regular, "cluster: LISTEN_FDS=2: descriptor 4 is no socket"},
+		{"a connection", conn.(*net.TCPConn), "cluster: LISTEN_FDS=2: descriptor 4 is a socket that does not listen"},
+	} {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), envRole+"=activated", "LISTEN_FDS=2")
+		first, err := ln.(*net.TCPListener).File()
+		require.NoError(t, err)
+		defer first.Close()
+		cmd.ExtraFiles = []*os.File{first, first}
+		switch c := test.second.(type) {
+		case nil:
+			cmd.Env = append(cmd.Env, "CLOSE=4")
+		case *os.File:
+			cmd.ExtraFiles[1] = c
+		case interface{ File() (*os.File, error) }:
+			f, err := c.File()
+			require.NoError(t, err)
+			defer f.Close()
+			cmd.ExtraFiles[1] = f
+		}
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		require.NoError(t, err, test.name)
+		assert.Equal(t, test.want, strings.TrimSpace(string(out)), test.name)
+	}
+}
+
+// activatedMain is no worker, but what systemd starts: it says what it was given.
+func activatedMain() error {
+	if fd, err := strconv.Atoi(os.Getenv("CLOSE")); err == nil {
+		unix.Close(fd)
+	}
+	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	files, err := cluster.SystemdListeners()
+	if err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	for _, f := range files {
+		fmt.Print(f.Name(), " ")
+	}
+	return nil
 }

@@ -33,4 +33,6 @@ func nameOf(syscall.Conn) (net.Addr, error) { return nil, errors.ErrUnsupported 
 
 func closeOnExec(int) {}
 
+func listens(int) error { return errors.ErrUnsupported }
+
 func (s *socket) keepPath() {}

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -237,6 +238,22 @@ func nameOf(c syscall.Conn) (addr net.Addr, err error) {
 }
 
 func closeOnExec(fd int) { unix.CloseOnExec(fd) }
+
+// listens says why fd is no socket that can be shared.
+func listens(fd int) error {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		return errors.New("is not open")
+	}
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return errors.New("is no socket")
+	}
+	// Not every system says whether it listens.
+	if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); typ != unix.SOCK_DGRAM && err == nil && on == 0 {
+		return errors.New("is a socket that does not listen")
+	}
+	return nil
+}
 
 // newSocket makes a socket and prepares it.
 func newSocket(family, typ int, prepare func(fd int) error) (*socket, error) {
