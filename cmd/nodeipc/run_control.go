@@ -258,10 +258,15 @@ func (r *runner) handOver(ch *nodeipc.Channel) error {
 	if _, err := ch.Receive(ctx); err != nil {
 		return nil // somebody has only looked who is there
 	}
-	files, err := r.p.Handover()
+	files, revoke, err := r.p.Handover()
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if !r.succeeded.Load() {
+			revoke()
+		}
+	}()
 	sent := map[string]bool{}
 	for _, f := range files {
 		if err == nil {

@@ -2,11 +2,13 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
@@ -42,30 +44,40 @@ func SystemdListeners() ([]*os.File, error) {
 
 // Handover returns duplicates of the sockets that workers share, for a process that is to take the place of this one: by
 // exec.Cmd.ExtraFiles or over a channel, for the Listeners of its Primary. Both accept from then on, so that nobody is
-// refused while the successor starts its workers; when they listen, Shutdown ends this primary, which leaves the files of
-// unix sockets in place from now on. The files are the caller's to close.
-func (p *Primary) Handover() ([]*os.File, error) {
+// refused while the successor starts its workers; when they listen, Shutdown ends this primary. The files are the
+// caller's to close.
+//
+// The file of a unix socket is the successor's to remove at its end: this primary leaves those of the sockets that it
+// returns in place, until revoke says that there is no successor after all, which also removes what would have been
+// removed meanwhile. The Name of each *os.File is the address, of a unix socket the absolute path. The successor's files
+// have to have the same (os.NewFile) if it may run in another directory.
+func (p *Primary) Handover() (files []*os.File, revoke func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keepPaths = true
-	var all []*listener
-	for _, l := range p.listeners {
-		all = append(all, l)
+	if p.closed {
+		return nil, nil, ErrPrimaryClosed
 	}
-	slices.SortFunc(all, func(a, b *listener) int { return a.order - b.order })
-	var files []*os.File
+	all := slices.SortedFunc(maps.Values(p.listeners), func(a, b *listener) int { return a.order - b.order })
 	for _, l := range all {
-		l.sock.keepPath()
 		f, err := l.sock.duplicate()
 		if err != nil {
 			for _, f := range files {
 				f.Close()
 			}
-			return nil, fmt.Errorf("cluster: hand over %v: %w", l.sock.addr, err)
+			return nil, nil, fmt.Errorf("cluster: hand over %v: %w", l.sock.addr, err)
 		}
 		files = append(files, f)
 	}
-	return files, nil
+	for _, l := range all {
+		l.sock.lend()
+	}
+	return files, sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, l := range all {
+			l.sock.takeBack()
+		}
+	}), nil
 }
 
 // inherited finds the one of p.Listeners that q means, or nil.
@@ -83,7 +95,7 @@ func (q *wanted) means(addr net.Addr) bool {
 	ip, port := net.IP(nil), 0
 	switch addr := addr.(type) {
 	case *net.UnixAddr:
-		return q.path != "" && addr.Name != "" && absolute(addr.Name) == absolute(q.path)
+		return q.path != "" && (addr.Name == absolute(q.path) || addr.Name == q.path)
 	case *net.TCPAddr:
 		if q.udp {
 			return false

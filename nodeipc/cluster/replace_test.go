@@ -45,7 +45,7 @@ func TestHandover(t *testing.T) {
 			for i := range 5 {
 				next := newFleet(t, nil)
 				next.addr = f.addr
-				files, err := f.p.Handover()
+				files, _, err := f.p.Handover()
 				require.NoError(t, err)
 				require.Len(t, files, 1)
 				next.p.Listeners = []syscall.Conn{files[0]}
@@ -61,6 +61,68 @@ func TestHandover(t *testing.T) {
 			require.NoError(t, f.p.Shutdown(ctx))
 		})
 	}
+}
+
+// The file of a unix socket that a worker has opened stays as long as a successor has the socket, whose directory may be
+// another one, and is removed if there is no successor after all.
+func TestHandoverPath(t *testing.T) {
+	f := newFleet(t, nil)
+	dir := t.TempDir()
+	f.addr = filepath.Join(dir, "s")
+	t.Chdir(dir) // the socket is bound to "s"
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	handOver := func(f *fleet) (*os.File, func()) {
+		t.Helper()
+		files, revoke, err := f.p.Handover()
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		require.Equal(t, f.addr, files[0].Name())
+		t.Cleanup(func() { files[0].Close() })
+		return files[0], revoke
+	}
+
+	w := f.fork("") // has left before it is known that there is no successor
+	_, revoke := handOver(f)
+	require.NoError(t, w.Disconnect(ctx))
+	require.FileExists(t, f.addr)
+	revoke()
+	require.NoFileExists(t, f.addr)
+	revoke()
+
+	w = f.fork("") // leaves after that, and another successor still counts
+	_, revoke = handOver(f)
+	_, other := handOver(f)
+	revoke()
+	revoke()
+	require.NoError(t, w.Disconnect(ctx))
+	require.FileExists(t, f.addr)
+	other()
+	require.NoFileExists(t, f.addr)
+	w = f.fork("")
+	_, revoke = handOver(f)
+	revoke()
+	require.NoError(t, w.Disconnect(ctx))
+	require.NoFileExists(t, f.addr)
+
+	f.fork("")
+	for _, group := range []string{"second", "third"} {
+		file, _ := handOver(f)
+		t.Chdir(t.TempDir())
+		next := newFleet(t, nil)
+		next.addr = f.addr
+		next.p.Listeners = []syscall.Conn{file}
+		next.fork(group)
+		require.NoError(t, f.p.Shutdown(ctx))
+		_, _, err := f.p.Handover()
+		require.ErrorIs(t, err, cluster.ErrPrimaryClosed)
+		who, err := get(next.addr, "/")
+		require.NoError(t, err)
+		require.Equal(t, group+" 1", who)
+		f = next
+	}
+	require.NoError(t, f.p.Shutdown(ctx))
+	require.FileExists(t, f.addr, "it is the caller's")
 }
 
 // Workers are added and taken away, from four to eight to two, under requests with a connection for each and over

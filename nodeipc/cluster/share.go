@@ -241,9 +241,6 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.keepPaths {
-		l.sock.keepPath()
-	}
 	p.lastListener++
 	l.order = p.lastListener
 	if p.listeners == nil {

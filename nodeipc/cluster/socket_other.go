@@ -35,4 +35,5 @@ func closeOnExec(int) {}
 
 func listens(int) error { return errors.ErrUnsupported }
 
-func (s *socket) keepPath() {}
+func (s *socket) lend()     {}
+func (s *socket) takeBack() {}

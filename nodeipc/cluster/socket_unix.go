@@ -20,6 +20,7 @@ type socket struct {
 	file *os.File // in the runtime's poller
 	rc   syscall.RawConn
 	addr net.Addr
+	name string    // the address for a successor: of a unix socket an absolute path
 	path *pathFile // to be removed with it, or nil
 }
 
@@ -137,7 +138,7 @@ func openPath(q *wanted) (*socket, error) {
 		dir.Close()
 		return nil, err
 	}
-	s.path, s.addr = file, &net.UnixAddr{Name: q.path, Net: "unix"}
+	s.path, s.addr, s.name = file, &net.UnixAddr{Name: q.path, Net: "unix"}, absolute(q.path)
 	return s, nil
 }
 
@@ -146,6 +147,8 @@ type pathFile struct {
 	dir  *os.Root
 	base string
 	info os.FileInfo // of what was made
+	lent int         // to so many successors, who see to the file
+	over bool        // its socket is closed
 }
 
 // made notes what was made, and gives everybody the rights that readableAll and writableAll say.
@@ -175,8 +178,20 @@ func (p *pathFile) remove() {
 	}
 }
 
+// tidy removes the file when its time has come.
+func (p *pathFile) tidy() {
+	if p.over && p.lent == 0 {
+		p.remove()
+		p.dir.Close()
+	}
+}
+
 // openFile makes a socket of a duplicate of c.
 func openFile(c syscall.Conn, udp bool, backlog int) (*socket, error) {
+	addr, err := nameOf(c)
+	if err != nil {
+		return nil, unix.EBADF
+	}
 	fd, err := duplicateFD(c)
 	if err != nil {
 		return nil, err
@@ -195,7 +210,11 @@ func openFile(c syscall.Conn, udp bool, backlog int) (*socket, error) {
 			return nil, err
 		}
 	}
-	return ownSocket(fd)
+	s, err := ownSocket(fd)
+	if err == nil {
+		s.addr, s.name = addr, addr.String()
+	}
+	return s, err
 }
 
 func duplicateFD(c syscall.Conn) (fd int, err error) {
@@ -215,10 +234,11 @@ func (s *socket) duplicate() (*os.File, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(fd), s.addr.String()), nil
+	return os.NewFile(uintptr(fd), s.name), nil
 }
 
-// nameOf returns the address of a socket of the caller's.
+// nameOf returns the address of a socket of the caller's. That of a unix socket is absolute: its Name if that is, because
+// who has bound it may have done so in another directory.
 func nameOf(c syscall.Conn) (addr net.Addr, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
@@ -232,7 +252,13 @@ func nameOf(c syscall.Conn) (addr net.Addr, err error) {
 		}
 	})
 	if cerr != nil {
-		err = cerr
+		return nil, cerr
+	}
+	if u, ok := addr.(*net.UnixAddr); ok && u.Name != "" && u.Name[0] != '@' {
+		if named, ok := c.(interface{ Name() string }); ok && filepath.IsAbs(named.Name()) {
+			u.Name = named.Name()
+		}
+		u.Name = absolute(u.Name)
 	}
 	return addr, err
 }
@@ -286,6 +312,7 @@ func ownSocket(fd int) (*socket, error) {
 	}
 	typ, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	s := &socket{file: os.NewFile(uintptr(fd), "socket:"+strconv.Itoa(fd)), addr: addrOf(name, typ)}
+	s.name = s.addr.String()
 	if s.rc, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
 		return nil, err
@@ -347,19 +374,25 @@ func acceptOnce(ln int) (fd int, peer netip.Addr, err error) {
 	}
 }
 
-// close closes the socket and removes its path. It may be called more than once.
+// close closes the socket and removes its path, unless that is lent. It may be called more than once.
 func (s *socket) close() {
 	if s.file.Close() == nil && s.path != nil {
-		s.path.remove()
-		s.path.dir.Close()
+		s.path.over = true
+		s.path.tidy()
 	}
 }
 
-// keepPath leaves the file in place at the end.
-func (s *socket) keepPath() {
+// lend leaves the file in place from now on, takeBack removes it with the socket, or at once if that is closed.
+func (s *socket) lend() {
 	if s.path != nil {
-		s.path.dir.Close()
-		s.path = nil
+		s.path.lent++
+	}
+}
+
+func (s *socket) takeBack() {
+	if s.path != nil {
+		s.path.lent--
+		s.path.tidy()
 	}
 }
 
