@@ -1,6 +1,6 @@
 'use strict'
-// A server for nodeipc run: run_server.js [name], on PORT or the descriptor LISTEN_FD. It says who it is, and does what
-// the path says. Works with Node 12 and later.
+// A server for nodeipc run: run_server.js [name], on PORT, the descriptor LISTEN_FD or the path SOCK, when there is a
+// file AWAIT if that is set. It says who it is, and does what the path says. Works with Node 12 and later.
 const cluster = require('cluster')
 const http = require('http')
 
@@ -41,5 +41,12 @@ const server = http.createServer((req, res) => {
   }
   res.end(String(name))
 })
-if (process.env.LISTEN_FD) server.listen({ fd: Number(process.env.LISTEN_FD) })
-else server.listen(Number(process.env.PORT || 0), '127.0.0.1')
+
+function listen () {
+  const { AWAIT, LISTEN_FD, SOCK, PORT } = process.env
+  if (AWAIT && !require('fs').existsSync(AWAIT)) setTimeout(listen, 10).unref()
+  else if (LISTEN_FD) server.listen({ fd: Number(LISTEN_FD) })
+  else if (SOCK) server.listen(SOCK)
+  else server.listen(Number(PORT || 0), '127.0.0.1')
+}
+listen()

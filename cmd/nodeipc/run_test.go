@@ -699,7 +699,7 @@ func TestRunUpgrade(t *testing.T) {
 	load := testkit.StartLoad(t, addr, 2, false)
 	bad := startRun(t, "--control", control, "--upgrade", "--max-crashes", "1", "--", "node", "-e", "process.exit(1)")
 	require.Equal(t, exitCrashLoop, bad.exit())
-	first.await("has gone before it was ready; this one goes on")
+	first.await("it has given up; this one goes on")
 	require.Equal(t, []string{"first"}, slices.Sorted(maps.Keys(load.Served(t))))
 
 	load = testkit.StartLoad(t, addr, 2, false)
@@ -722,7 +722,8 @@ func TestRunUpgrade(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-// A socket that systemd has opened is shared by the workers, and who has come before them is served.
+// A socket that systemd has opened is shared by the workers, also by those of a successor, and who has come before them is
+// served.
 func TestRunSystemd(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"address", "descriptor"} {
@@ -735,7 +736,8 @@ func TestRunSystemd(t *testing.T) {
 			require.NoError(t, err)
 			defer f.Close()
 			require.NoError(t, ln.Close())
-			r := newRun(t, runFixture(), "worker")
+			control := filepath.Join(t.TempDir(), "control")
+			r := newRun(t, "--control", control, runFixture(), "worker")
 			sh, err := exec.LookPath("sh")
 			require.NoError(t, err)
 			r.cmd.Path = sh
@@ -756,6 +758,15 @@ func TestRunSystemd(t *testing.T) {
 			}()
 			require.Equal(t, addr, r.start().ready())
 			require.NoError(t, <-early)
+			r.await("a successor can come to")
+			next := newRun(t, "--control", control, "--upgrade", runFixture(), "successor")
+			next.cmd.Env = append(next.cmd.Env, where)
+			require.Equal(t, addr, next.start().ready())
+			require.Equal(t, 0, r.exit())
+			who, err := get(addr, "/")
+			require.NoError(t, err)
+			require.Equal(t, "successor", who)
+			r = next
 			r.signal(syscall.SIGTERM)
 			require.Equal(t, 0, r.exit())
 		})

@@ -45,11 +45,16 @@ type runner struct {
 	failed   chan error    // why all has to end, nil for a successor; the first is taken
 	watching sync.WaitGroup
 
-	given      []given
-	paths      []string         // of sockets that were opened here
-	before     *nodeipc.Channel // to the one whose place this one takes
-	controller net.Listener     // for the one that is to take its
-	succeeded  atomic.Bool
+	given       []*given
+	before      *predecessor // whose place this one takes, or nil
+	controller  net.Listener // for the one that is to take its
+	controlFile *pathFile
+	leaving     sync.Once
+
+	hand      sync.Mutex // guards what follows
+	successor *successor // there is none, or it is not known yet what becomes of it, or it has succeeded
+	leaves    bool       // nobody else is to succeed; what was given to the successor is the successor's
+	succeeded bool
 
 	forking sync.Mutex   // held until a new process is in pids
 	pids    map[int]bool // of workers
@@ -137,7 +142,7 @@ func (r *runner) run() error {
 			},
 		})),
 	}
-	defer r.closeControl()
+	defer r.leave()
 	if err := r.open(); err != nil {
 		return err
 	}
@@ -157,6 +162,7 @@ func (r *runner) run() error {
 
 	var why error
 	ready := r.ready
+	var over <-chan struct{} // closed when this one is the only one
 loop:
 	for {
 		select {
@@ -174,9 +180,12 @@ loop:
 		case <-ready:
 			r.say("all %d workers are ready", len(r.slots))
 			ready = nil
-			if why = r.control(); why != nil {
+			if over, why = r.isReady(); why != nil {
 				break loop
 			}
+		case <-over:
+			over = nil
+			r.takePlace()
 		case why = <-r.failed:
 			if why == nil {
 				r.say("successor: it is ready")
@@ -186,6 +195,7 @@ loop:
 		}
 	}
 	stop()
+	r.leave()
 	err := r.drain(signals)
 	keeping.Wait()
 	r.watching.Wait()
