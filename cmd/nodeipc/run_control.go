@@ -86,6 +86,9 @@ func newGiven(f *os.File, name string) *given {
 		g.network = addr.Network()
 		if name == "" {
 			g.name = addr.String()
+			if g.network == "unix" && !strings.HasPrefix(g.name, "@") {
+				g.name, _ = filepath.Abs(g.name)
+			}
 		}
 	}
 	return g
@@ -102,11 +105,14 @@ func (g *given) is(address string) bool {
 		return g.name == address
 	}
 	open, err := netip.ParseAddrPort(g.name)
-	host, port, werr := net.SplitHostPort(address)
-	if g.network != "tcp" || err != nil || werr != nil || port != strconv.Itoa(int(open.Port())) {
+	if g.network != "tcp" || err != nil {
 		return false
 	}
-	return host == "" && open.Addr().IsUnspecified() || host == open.Addr().String()
+	want, err := net.ResolveTCPAddr("tcp", address) // as listen would
+	if err != nil || want.Port != int(open.Port()) {
+		return false
+	}
+	return want.IP == nil && open.Addr().IsUnspecified() || want.IP.Equal(open.Addr().AsSlice())
 }
 
 // A pathFile is the file of a unix socket.
@@ -362,7 +368,7 @@ func (r *runner) isReady() (over <-chan struct{}, err error) {
 // when it does.
 func (r *runner) openControl() error {
 	path := r.o.control + "." + strconv.Itoa(os.Getpid())
-	os.Remove(path)
+	fileOf(path).remove()
 	syscall.ForkLock.RLock()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
@@ -500,21 +506,21 @@ func (r *runner) give(ctx context.Context, s *successor, files []*os.File) error
 			f.Close()
 		}
 	}()
-	sent := map[string]bool{}
 	send := func(g *given, remove bool) error {
-		if sent[g.address()] {
-			return nil
-		}
-		sent[g.address()] = true
 		return s.ch.SendHandle(ctx, controlMessage{Socket: g.name, Remove: remove, FD: g.fd}, g.File)
 	}
+	sent := map[string]bool{}
 	for _, g := range r.given {
+		sent[g.address()] = true
 		if err := send(g, g.made != nil); err != nil {
 			return err
 		}
 	}
 	for _, f := range files {
 		g := newGiven(f, f.Name())
+		if sent[g.address()] {
+			continue
+		}
 		if err := send(g, g.network == "unix"); err != nil { // a worker has opened it
 			return err
 		}

@@ -680,9 +680,11 @@ func TestRunUpgrade(t *testing.T) {
 	require.NoError(t, err)
 	addr := ln.Addr().String()
 	require.NoError(t, ln.Close())
+	port := addr[strings.LastIndexByte(addr, ':')+1:]
 	start := func(args ...string) *running {
-		r := newRun(t, append([]string{"-i", "2", "--control", control, "--listen", addr, "--listen", path}, args...)...)
-		r.cmd.Env = append(r.cmd.Env, "PORT="+addr[strings.LastIndexByte(addr, ':')+1:])
+		flags := []string{"-i", "2", "--control", control, "--listen", "localhost:" + port, "--listen", path}
+		r := newRun(t, append(flags, args...)...)
+		r.cmd.Env = append(r.cmd.Env, "PORT="+port)
 		return r.start()
 	}
 	first := start(runFixture(), "first")

@@ -31,12 +31,14 @@ func TestHandover(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, nil)
+			f.addr = "127.0.0.1:0"
 			if network == "unix" {
 				f.addr = filepath.Join(t.TempDir(), "s")
 			}
 			ln, err := net.Listen(network, f.addr) // connections wait here before there is a worker
 			require.NoError(t, err)
 			defer ln.Close()
+			f.addr = ln.Addr().String()
 			f.p.Listeners = []syscall.Conn{ln.(syscall.Conn)}
 			load := testkit.StartLoad(t, f.addr, 4, false)
 			f.fork("")
