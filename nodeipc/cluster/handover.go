@@ -18,6 +18,7 @@ type listener struct {
 	key    string
 	order  int // in which they were opened
 	sock   *socket
+	given  int    // which of p.Listeners it is, or -1
 	policy policy // nil: the workers have the socket itself
 	looker looker // the policy, if it is one
 	shared bool

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 )
 
 // SystemdListeners returns the sockets that systemd, or who else speaks its protocol (sd_listen_fds(3)), has given this
@@ -80,14 +79,24 @@ func (p *Primary) Handover() (files []*os.File, revoke func(), err error) {
 	}), nil
 }
 
-// inherited finds the one of p.Listeners that q means, or nil.
-func (p *Primary) inherited(q *wanted) syscall.Conn {
-	for _, c := range p.Listeners {
-		if addr, err := nameOf(c); err == nil && q.means(addr) {
-			return c
+// inherited finds the one of p.Listeners that q means, or -1. There may be several UDP sockets with one address, of which
+// each is to be read.
+func (p *Primary) inherited(q *wanted) int {
+	found := -1
+	for i, c := range p.Listeners {
+		if addr, err := nameOf(c); err != nil || !q.means(addr) {
+			continue
 		}
+		free := true
+		for _, l := range p.listeners {
+			free = free && l.given != i
+		}
+		if free {
+			return i
+		}
+		found = i
 	}
-	return nil
+	return found
 }
 
 // means reports whether a worker that wants q can have a socket with this address.

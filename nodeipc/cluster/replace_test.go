@@ -65,6 +65,49 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// Of several UDP sockets with one address a successor's workers have each.
+func TestHandoverTwins(t *testing.T) {
+	t.Parallel()
+	var lines []string
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := conn.LocalAddr().(*net.UDPAddr).Port
+	require.NoError(t, conn.Close())
+	for i := range 2 { // 4 is UV_UDP_REUSEADDR
+		lines = append(lines, fmt.Sprintf(`{"cmd":"NODE_CLUSTER","act":"queryServer","seq":%d,"index":%d,"address":"127.0.0.1",`+
+			`"port":%d,"addressType":"udp4","flags":4}`, i, i, port))
+	}
+	given, want := []syscall.Conn(nil), []uint64(nil)
+	for range 3 {
+		p := newPrimary(t, &cluster.Primary{Logger: stderrLog, Listeners: given, Command: func() *exec.Cmd {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), envRole+"=rude", "LINES="+strings.Join(lines, "\n"))
+			cmd.Stderr = os.Stderr
+			return cmd
+		}})
+		w, err := p.Fork(nil)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return len(w.Status().Addrs) == 2 }, patience, time.Millisecond)
+		files, _, err := p.Handover()
+		require.NoError(t, err)
+		require.Len(t, files, 2)
+		given = nil
+		var sockets []uint64
+		for _, f := range files {
+			defer f.Close()
+			info, err := f.Stat()
+			require.NoError(t, err)
+			sockets = append(sockets, uint64(info.Sys().(*syscall.Stat_t).Ino)) // on Linux each has its own
+			given = append(given, f)
+		}
+		if want != nil {
+			require.ElementsMatch(t, want, sockets)
+		}
+		want = sockets
+		require.NoError(t, p.Close())
+	}
+}
+
 // The file of a unix socket that a worker has opened stays as long as a successor has the socket, whose directory may be
 // another one, and is removed if there is no successor after all.
 func TestHandoverPath(t *testing.T) {

@@ -221,14 +221,14 @@ func (w *Process) has(l *listener) bool {
 
 // open makes a listener.
 func (p *Primary) open(q *wanted) (*listener, error) {
-	l := &listener{p: p, key: q.key}
+	l := &listener{p: p, key: q.key, given: p.inherited(q)}
 	l.use(p.scheduling().newPolicy())
 	l.shared = q.udp || l.policy == nil
 	l.room.L = &p.mu
 	var err error
-	switch given := p.inherited(q); {
-	case given != nil:
-		l.sock, err = openFile(given, q.udp, q.backlog)
+	switch {
+	case l.given >= 0:
+		l.sock, err = openFile(p.Listeners[l.given], q.udp, q.backlog)
 	case q.fd >= 0:
 		l.sock, err = openFile(p.Files[q.fd], q.udp, q.backlog)
 	case q.udp:
