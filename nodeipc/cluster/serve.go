@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -61,22 +62,30 @@ func ListenAndServe(addr string, handler http.Handler) error {
 // lets srv finish the requests of all connections that the primary has given to this worker, for up to 30 seconds, and
 // leaves the cluster with Disconnect. It returns nil if all of that went well. Serve works with a nil Worker, too.
 //
-// Serve puts a function of its own before srv.ConnState, so that no two Serve share a server.
+// Clients that keep their connections lose no request either: from then on answers say Connection: close, and an idle
+// connection is closed when nothing has come on it for five seconds (one in a worker of adopt, as PM2 does not wait as
+// long). http.Server.Shutdown alone closes it at once, while the next request may be on its way.
+//
+// Serve puts functions of its own before srv.ConnState and srv.Handler, so that no two Serve share a server.
 //
 // Connections that were hijacked, such as WebSockets, are not waited for: http.Server.RegisterOnShutdown is for them.
 func (w *Worker) Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
-	var unread firstRequests
-	srv.ConnState = unread.watch(srv.ConnState)
+	conns := connections{states: map[net.Conn]connState{}, changed: make(chan struct{}, 1)}
+	srv.ConnState = conns.watch(srv.ConnState)
+	srv.Handler = conns.handler(srv.Handler)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	var err error
 	select {
 	case err = <-served: // the listener has failed, or somebody has ended srv
+		conns.leaving.Store(true)
 		ln.Close()
 	case <-ctx.Done():
+		conns.leaving.Store(true)
 		ln.Close()
 		err = <-served
 	case <-w.Done():
+		conns.leaving.Store(true)
 		ln.Close()
 		err = <-served
 	}
@@ -86,7 +95,11 @@ func (w *Worker) Serve(ctx context.Context, srv *http.Server, ln net.Listener) e
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	unread.wait(drain)
+	silence := silentTime
+	if w != nil && w.adopted {
+		silence = adoptedSilentTime
+	}
+	conns.wait(drain, silence)
 	if serr := srv.Shutdown(drain); serr != nil {
 		srv.Close()
 		err = errors.Join(err, fmt.Errorf("cluster: requests did not finish: %w", serr))
@@ -96,55 +109,91 @@ func (w *Worker) Serve(ctx context.Context, srv *http.Server, ln net.Listener) e
 	return errors.Join(err, w.Disconnect(leave))
 }
 
-// firstRequests knows the connections of a server that have not sent a request yet. Shutdown closes those whose first
-// request is read after it has begun, without an answer, and the primary has given them to nobody else.
-type firstRequests struct {
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	none  chan struct{} // closed when there are none any more, for wait
+// connections knows those of a server, but for hijacked ones. Shutdown closes those that are idle, and those whose first
+// request is read after it has begun, without an answer; the primary has given them to nobody else.
+type connections struct {
+	leaving atomic.Bool
+
+	mu      sync.Mutex
+	states  map[net.Conn]connState
+	changed chan struct{} // has room for one
 }
 
-func (f *firstRequests) watch(next func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
-	f.conns = make(map[net.Conn]bool)
+type connState struct {
+	http.ConnState
+	since time.Time
+}
+
+func (c *connections) watch(next func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
 	return func(conn net.Conn, state http.ConnState) {
-		f.mu.Lock()
-		if state == http.StateNew {
-			f.conns[conn] = true
+		c.mu.Lock()
+		if state == http.StateClosed || state == http.StateHijacked {
+			delete(c.states, conn)
 		} else {
-			delete(f.conns, conn)
+			c.states[conn] = connState{state, time.Now()}
 		}
-		if f.none != nil && len(f.conns) == 0 {
-			close(f.none)
-			f.none = nil
+		c.mu.Unlock()
+		select {
+		case c.changed <- struct{}{}:
+		default:
 		}
-		f.mu.Unlock()
 		if next != nil {
 			next(conn, state)
 		}
 	}
 }
 
-// wait returns when all have sent something, or as long later as Shutdown waits for a silent one. It comes after the last
-// Accept.
-func (f *firstRequests) wait(ctx context.Context) {
-	f.mu.Lock()
-	if len(f.conns) == 0 {
-		f.mu.Unlock()
-		return
+// handler makes the answers to requests that come while the worker leaves the last of their connections.
+func (c *connections) handler(next http.Handler) http.Handler {
+	if next == nil {
+		next = http.DefaultServeMux
 	}
-	none := make(chan struct{})
-	f.none = none
-	f.mu.Unlock()
-	select {
-	case <-none:
-		time.Sleep(time.Millisecond) // the server has still to look, right after ConnState, whether it is shut down
-	case <-time.After(silentTime):
-	case <-ctx.Done():
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if c.leaving.Load() && r.Header.Get("Upgrade") == "" {
+			rw.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(rw, r)
+	})
+}
+
+// wait returns when nothing is answered, and nothing has come for so long. It comes after the last Accept.
+func (c *connections) wait(ctx context.Context, silence time.Duration) {
+	begun := time.Now()
+	for {
+		var last time.Time // until when we wait for what there is
+		active := false
+		c.mu.Lock()
+		for _, s := range c.states {
+			if s.ConnState == http.StateActive {
+				active = true
+			} else if s.since.After(last) {
+				last = s.since
+			}
+		}
+		idle := len(c.states) > 0
+		c.mu.Unlock()
+		if last.Before(begun) {
+			last = begun
+		}
+		left := time.Until(last.Add(silence))
+		if !active && (!idle || left <= 0) {
+			return
+		}
+		if active {
+			left = drainTime // or until something changes
+		}
+		select {
+		case <-c.changed:
+		case <-time.After(left):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
 const (
-	silentTime = 5 * time.Second
-	drainTime  = 30 * time.Second
-	leaveTime  = 5 * time.Second // for the primary's answer
+	silentTime        = 5 * time.Second
+	adoptedSilentTime = time.Second
+	drainTime         = 30 * time.Second
+	leaveTime         = 5 * time.Second // for the primary's answer
 )

@@ -54,6 +54,7 @@ func (r *halfRequest) finish(t testing.TB) {
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	_, err = io.ReadAll(res.Body)
 	require.NoError(t, err)
+	r.conn.Close() // which is waited for otherwise
 }
 
 // awaitRefusal waits until nobody listens any more.
