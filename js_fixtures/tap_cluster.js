@@ -20,6 +20,7 @@ const net = require('net');
 const os = require('os');
 const path = require('path');
 const tls = require('tls');
+const { key, cert } = require('./localhost');
 const util = require('util');
 
 const host = '127.0.0.1';
@@ -464,27 +465,6 @@ async function listen(server) {
   await once(server, 'listening');
   return server.address().port;
 }
-
-// For tests only, and known to everybody: the key of localhost, until 2100.
-const key = `
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgsm+UQDKcznzK7A3I
-vnICSm8kfJfoFno+9ZV/qPVD0vyhRANCAASbYx3BiUKW3Pm1cPBH6Y7OBPvbX7Bx
-YGv+ztm2+gVDH60fhpV8Lv1Q9isW5DThB79XoJ+AI9Uy46HZeN4EzKoZ
------END PRIVATE KEY-----
-`;
-const cert = `
------BEGIN CERTIFICATE-----
-MIIBYzCCAQmgAwIBAgIUEQ65FqGAJwukFVkRLPEzzOjPc2YwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTIwMDEwMTAwMDAwMFoYDzIxMDAwMTAx
-MDAwMDAwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASbYx3BiUKW3Pm1cPBH6Y7OBPvbX7BxYGv+ztm2+gVDH60fhpV8Lv1Q
-9isW5DThB79XoJ+AI9Uy46HZeN4EzKoZozcwNTAUBgNVHREEDTALgglsb2NhbGhv
-c3QwHQYDVR0OBBYEFJPoUbeFIwxjWnQbKWSswC8udxBDMAoGCCqGSM49BAMCA0gA
-MEUCIAMBoGhDz4Y7nrUYIi5W5O7jff61sbxgZLCGMUXEFc22AiEAwDY9Qt0kPUVy
-GJBtfL9zWS+4XnTR3i6oadI9YACyZR0=
------END CERTIFICATE-----
-`;
 
 if (cluster.isMaster) primary();
 else worker();

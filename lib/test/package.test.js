@@ -149,6 +149,7 @@ import cluster from 'node:cluster';
 import type { Worker } from 'node:cluster';
 import { findBinary, forkGo, BinaryError, ForkOptions } from '@nodeipc/go';
 import '@nodeipc/go/preload';
+import '@nodeipc/go/orderly';
 
 const options: ForkOptions = { args: ['-v'] as const, env: { PORT: 8000, DEBUG: true, NONE: undefined } };
 const workers: Worker[] = [
@@ -268,6 +269,13 @@ test('nodeipc-pack-binaries makes packages that npm installs and findBinary find
   const env = { ...process.env, NODEIPC_GO_PACKAGE: '@acme/worker' };
   const started = await run(node, ['-r', '@nodeipc/go/preload', 'once.js'], { cwd: project, env, timeout: 60000 });
   assert.strictEqual(started.stderr, 'flags\n');
+
+  // And the orderly module is found, which workers do not pass on.
+  fs.writeFileSync(path.join(project, 'orderly.js'), `const cluster = require('cluster')
+    if (cluster.isMaster) cluster.fork()
+    else console.log(JSON.stringify(process.execArgv)) || process.exit()`);
+  const orderly = await run(node, ['-r', '@nodeipc/go/orderly', 'orderly.js'], { cwd: project, timeout: 60000 });
+  assert.strictEqual(orderly.stdout, '[]\n');
 
   // Whoever sets the variable gets that or an error.
   assert.strictEqual((await find({ ACME_WORKER_BINARY: './worker' })).stdout, `${path.join(project, 'worker')}\n`);
