@@ -15,6 +15,11 @@ import (
 //go:embed tap.js
 var Preload []byte
 
+// Orderly is the text of orderly.js, with which `nodeipc run` runs Node programs.
+//
+//go:embed orderly.js
+var Orderly []byte
+
 // Config is what the preload reads in NODEIPC_TAP.
 type Config struct {
 	Command []string `json:"command"` // what it puts in front of a child that gets a channel; the first is a path

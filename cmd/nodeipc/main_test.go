@@ -1,11 +1,15 @@
 package main
 
 import (
+	"fmt"
+	"log"
+	"net/http"
 	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/nodeipc/nodeipc-go/internal/testkit"
+	"github.com/nodeipc/nodeipc-go/nodeipc/cluster"
 )
 
 // This test binary is the command itself where the environment says so, and where it is in the place of a child to which
@@ -13,10 +17,24 @@ import (
 const envCommand = "NODEIPC_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == lossWorkerArg {
+		lossWorker()
+	}
 	if os.Getenv(envCommand) == "1" || len(os.Args) > 1 && os.Args[1] == tap.name {
 		main()
 	}
 	testkit.Main(m)
+}
+
+// With this argument the test binary is a Go worker that does what loss_server.js does.
+const lossWorkerArg = "loss-worker"
+
+func lossWorker() {
+	pid := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
+	if err := cluster.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), pid); err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(0)
 }
 
 // The race detector waits a second at the end of a process.

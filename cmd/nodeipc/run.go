@@ -26,8 +26,9 @@ them running. A program whose name ends in .js, .cjs, .mjs or .ts is run with no
   nodeipc run -i 2 --name node --group 'go=2:./worker -v' --weight go=5,node=95 server.js
 
 A worker that ends is started again: after 100 ms, and twice as long each time until 30 s, or until it was ready for a
-minute. SIGHUP and SIGUSR2 replace the workers one after the other, while the port stays open; SIGTERM and SIGINT let
-them finish what they have, a second time they do not wait. What they print is printed with [id] before each line.
+minute. SIGHUP and SIGUSR2 replace the workers one after the other, without the loss of an HTTP request; SIGTERM and
+SIGINT let them finish what they have, a second time they do not wait. What they print is printed with [id] before each
+line.
 
 Exit status: 0 all workers have left as they were asked to; 1 a program could not be started; 2 the arguments are wrong;
 3 workers of a group fail again and again before they are ready; 4 some had to be killed; 128 + the number of the signal
@@ -43,6 +44,7 @@ type runOptions struct {
 	drainTimeout  time.Duration
 	killTimeout   time.Duration
 	maxCrashes    int
+	orderly       bool
 	listen        []string
 	control       string
 	upgrade       bool
@@ -53,6 +55,7 @@ type group struct {
 	name      string
 	instances int
 	argv      []string
+	inNode    bool // it is a script, which node runs
 }
 
 func runCommand(s *streams) *cobra.Command {
@@ -86,6 +89,8 @@ func runCommand(s *streams) *cobra.Command {
 	f.DurationVar(&o.killTimeout, "kill-timeout", 5*time.Second, "the `time` that it may take after SIGTERM, before SIGKILL")
 	f.IntVar(&o.maxCrashes, "max-crashes", 10,
 		"`times` in a row that a worker may fail to be ready while no other of its group is")
+	f.BoolVar(&o.orderly, "orderly", true,
+		"run scripts with a module in front that has them lose no request when they leave")
 	f.StringArrayVar(&o.listen, "listen", nil,
 		"a TCP `address` or a path that is opened before a worker asks for it; repeatable")
 	f.StringVar(&o.control, "control", "",
@@ -168,10 +173,11 @@ func (o *runOptions) add(name, instances string, argv []string) error {
 	if name == "" || slices.ContainsFunc(o.groups, func(g *group) bool { return g.name == name }) {
 		return fmt.Errorf("each group needs a name of its own, not %s", quote(name))
 	}
-	if runsInNode(argv[0]) {
+	inNode := runsInNode(argv[0])
+	if inNode {
 		argv = append([]string{"node"}, argv...)
 	}
-	o.groups = append(o.groups, &group{name, n, argv})
+	o.groups = append(o.groups, &group{name, n, argv, inNode})
 	return nil
 }
 

@@ -56,6 +56,8 @@ type runner struct {
 	leaves    bool       // nobody else is to succeed; what was given to the successor is the successor's
 	succeeded bool
 
+	orderly *orderlyModule // nil without it
+
 	forking sync.Mutex   // held until a new process is in pids
 	pids    map[int]bool // of workers
 }
@@ -90,6 +92,10 @@ func runWorkers(s *streams, o *runOptions) error {
 	}
 	r.journal = newJournal(r.err)
 	defer r.journal.close()
+	if o.orderly {
+		r.orderly = &orderlyModule{}
+		defer r.orderly.remove()
+	}
 	err := r.run()
 	if err == nil {
 		return nil
@@ -471,7 +477,8 @@ func (s *slot) start(ctx context.Context) (*worker, error) {
 
 // fork starts a worker.
 func (r *runner) fork(g *group) (_ *worker, failure error) {
-	cmd := exec.Command(g.argv[0], g.argv[1:]...)
+	argv := r.argv(g)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	var from, to [2]*os.File // of standard output and error
 	defer func() {
 		for i := range to {

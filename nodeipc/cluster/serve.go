@@ -64,7 +64,7 @@ func ListenAndServe(addr string, handler http.Handler) error {
 //
 // Clients that keep their connections lose no request either: from then on answers say Connection: close, and an idle
 // connection is closed when nothing has come on it for five seconds (one in a worker of adopt, as PM2 does not wait as
-// long). http.Server.Shutdown alone closes it at once, while the next request may be on its way.
+// long). http.Server.Shutdown alone closes it at once, when the next request may be on its way.
 //
 // Serve puts functions of its own before srv.ConnState and srv.Handler, so that no two Serve share a server.
 //
@@ -109,8 +109,8 @@ func (w *Worker) Serve(ctx context.Context, srv *http.Server, ln net.Listener) e
 	return errors.Join(err, w.Disconnect(leave))
 }
 
-// connections knows those of a server, but for hijacked ones. Shutdown closes those that are idle, and those whose first
-// request is read after it has begun, without an answer; the primary has given them to nobody else.
+// connections knows those of a server, but for hijacked ones. Shutdown closes those that are idle, and those whose
+// first request is read after it has begun, without an answer; the primary has given them to nobody else.
 type connections struct {
 	leaving atomic.Bool
 

@@ -1,0 +1,103 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodeipc/nodeipc-go/lib"
+)
+
+// An orderlyModule is the module that Node scripts are run with, in a private folder of its own.
+type orderlyModule struct {
+	mu     sync.Mutex
+	path   string
+	folder *os.File // locked, which tells systemd-tmpfiles that it is in use
+	failed bool
+}
+
+// argv returns the command of the group's next worker.
+func (r *runner) argv(g *group) []string {
+	if !g.inNode || r.orderly == nil {
+		return g.argv
+	}
+	path, err := r.orderly.file()
+	if err != nil {
+		r.say("--orderly: %v; group %s is run without", err, g.name)
+	}
+	if path == "" {
+		return g.argv
+	}
+	return append([]string{g.argv[0], "--require", path}, g.argv[1:]...)
+}
+
+// file returns the path of the module, which it writes if it is not there: workers are started as long as the command
+// runs, and what is in a temporary folder may go. Where that fails programs do without, and the error comes once.
+func (m *orderlyModule) file() (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.path != "" {
+		if _, err := os.Stat(m.path); err == nil {
+			return m.path, nil
+		}
+		m.clear()
+	}
+	err := m.write()
+	if err == nil {
+		m.failed = false
+		return m.path, nil
+	}
+	m.clear()
+	if m.failed {
+		err = nil
+	}
+	m.failed = true
+	return "", err
+}
+
+func (m *orderlyModule) write() error {
+	dir, err := os.MkdirTemp("", "nodeipc-run-")
+	if err != nil {
+		return err
+	}
+	m.path = filepath.Join(dir, "orderly.cjs") // not .js: a package.json above may make that something else
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil { // by which name the module knows itself
+		return err
+	}
+	m.path = filepath.Join(dir, "orderly.cjs")
+	if !utf8.ValidString(m.path) {
+		return fmt.Errorf("node cannot read %q", m.path)
+	}
+	if m.folder, err = os.Open(dir); err != nil {
+		return err
+	}
+	if err := unix.Flock(int(m.folder.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return err
+	}
+	return os.WriteFile(m.path, lib.Orderly, 0o600)
+}
+
+// clear removes it.
+func (m *orderlyModule) clear() {
+	if m.path != "" {
+		os.RemoveAll(filepath.Dir(m.path))
+		m.path = ""
+	}
+	m.folder.Close()
+	m.folder = nil
+}
+
+func (m *orderlyModule) remove() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clear()
+}
