@@ -58,7 +58,7 @@ func TestRunOrderly(t *testing.T) {
 			t.Parallel()
 			r := start(t, "tmp", args...)
 			r.await(`^\[1\] has false \[\]$`)
-				end(t, r)
+			end(t, r)
 		})
 	}
 	t.Run("no place for it", func(t *testing.T) {
