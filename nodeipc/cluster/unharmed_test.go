@@ -144,12 +144,22 @@ func TestConnectionBeyondTheLimit(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(began), 40*time.Millisecond, "a lone primary would spin")
 	closed(t, client)
 
-	// It is taken when one does, and once only.
-	client = p.newconn(key)
-	require.Equal(t, `{"cmd":"NODE_HANDLE_ACK"}`, p.line())
-	require.NoError(t, conn.Close())
-	require.ErrorIs(t, conn.Close(), net.ErrClosed)
-	require.True(t, p.answered())
+	// It is taken when one does, and once only. It does not wait long: on a busy machine the place may come too late.
+	for try := 0; ; try++ {
+		client = p.newconn(key)
+		require.Equal(t, `{"cmd":"NODE_HANDLE_ACK"}`, p.line())
+		require.NoError(t, conn.Close())
+		require.ErrorIs(t, conn.Close(), net.ErrClosed)
+		if p.answered() {
+			break
+		}
+		require.Less(t, try, 50)
+		closed(t, client)
+		p.newconn(key)
+		require.True(t, p.accepted())
+		conn, err = ln.Accept()
+		require.NoError(t, err)
+	}
 	next, err := ln.Accept()
 	require.NoError(t, err)
 	require.Equal(t, client.LocalAddr().String(), next.RemoteAddr().String())
