@@ -20,6 +20,7 @@ type peeker struct {
 	closed      bool
 	set         *os.File // of epoll, or nil
 	raw         syscall.RawConn
+	fd          int       // of set
 	armed       time.Time // the deadline of set, none later than the first
 	byFD        map[int32]*waiting
 	first, last *waiting      // in the order of their deadlines
@@ -117,15 +118,15 @@ func (p *peeker) open() bool {
 		set.Close()
 		return false
 	}
-	p.set, p.raw = set, raw
+	p.set, p.raw, p.fd = set, raw, fd
 	return true
 }
 
-// control changes the epoll set.
+// control changes the epoll set. mu is held, and the set open.
 func (p *peeker) control(op, fd int, event *unix.EpollEvent) bool {
-	var failed error
-	err := p.raw.Control(func(set uintptr) { failed = unix.EpollCtl(int(set), op, fd, event) })
-	return err == nil && failed == nil
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), uintptr(op), uintptr(fd),
+		uintptr(unsafe.Pointer(event)), 0, 0)
+	return errno == 0
 }
 
 // remove takes w out, also of the epoll set: that would keep it as long as any process has the connection. mu is held.
@@ -148,17 +149,19 @@ func (p *peeker) remove(w *waiting) {
 func (p *peeker) run(ended chan struct{}) {
 	defer close(ended)
 	events := make([]unix.EpollEvent, 64)
-	n := 0
-	take := func(set uintptr) bool {
-		n, _ = unix.EpollWait(int(set), events, 0)
-		return n > 0
-	}
-	for p.next() {
-		n = 0
-		p.raw.Read(take) // an error is that the oldest may be due
+	// What happens is dealt with here, before the runtime waits: it knows what has come meanwhile. A new Read would have
+	// to try once more, in vain.
+	read := func(set uintptr) bool {
+		n, _ := unix.EpollWait(int(set), events, 0)
 		for i := range max(n, 0) {
 			p.happened(&events[i])
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return n == len(events) || p.first == nil
+	}
+	for p.next() {
+		p.raw.Read(read) // an error is that the oldest may be due
 		p.expire()
 	}
 }

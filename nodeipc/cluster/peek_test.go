@@ -339,22 +339,52 @@ func TestPeekMany(t *testing.T) {
 	silent.Wait()
 }
 
-type done struct{}
+// done has enough when there is anything.
+type done chan struct{}
 
 func (done) enough([]byte, bool) bool { return true }
-func (done) looked()                  {}
+func (d done) looked()                { d <- struct{}{} }
 
-// What it costs to look at a connection that has sent its request.
+// What it costs to look at a connection, with that of writing and reading its request: with one that has been sent, and
+// with one that comes when others have connected, so that it has to be waited for.
 func BenchmarkPeek(b *testing.B) {
-	pairs := newPairs(b, "tcp", "127.0.0.1:0")
-	client, _, fd := pairs.pair()
-	write(b, client, browserHead)
 	limits := generous
 	limits.size = 8 << 10
-	p := newPeeker(limits)
-	defer p.close()
-	b.ReportAllocs()
-	for b.Loop() {
-		p.look(fd, done{})
+	for _, late := range []int{0, 12} {
+		b.Run(fmt.Sprintf("late=%d", late), func(b *testing.B) {
+			type one struct {
+				client, fd int
+				looked     done
+			}
+			pairs := newPairs(b, "tcp", "127.0.0.1:0")
+			all := make([]one, 2*late+1)
+			for i := range all {
+				client, _, fd := pairs.pair()
+				all[i] = one{descriptorOf(b, client), fd, make(done, 1)}
+			}
+			p := newPeeker(limits)
+			defer p.close()
+			request, buf := []byte(browserHead), make([]byte, len(browserHead))
+			used := func() int64 {
+				var u unix.Rusage
+				unix.Getrusage(unix.RUSAGE_SELF, &u)
+				return u.Utime.Nano() + u.Stime.Nano()
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			before := used()
+			for i := range b.N + late {
+				c := all[i%len(all)]
+				if i >= len(all) {
+					<-c.looked
+					unix.Read(c.fd, buf)
+				}
+				if i >= late {
+					unix.Write(all[(i-late)%len(all)].client, request)
+				}
+				p.look(c.fd, c.looked)
+			}
+			b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op") // on a busy machine, of more use
+		})
 	}
 }
