@@ -100,6 +100,7 @@ function leave() {
     const last = attempt(() => isLast(this));
     if (last) {
       this.shouldKeepAlive = false;
+      this._removedConnection = false; // a client that is not told loses the race
     }
     Reflect.apply(storeHeader, this, arguments);
     if (last) {

@@ -57,7 +57,7 @@ func newRun(t *testing.T, args ...string) *running {
 	require.NoError(t, os.Symlink(testkit.Node(t), filepath.Join(bin, "node")))
 	r.cmd = selfCommand(append([]string{"run"}, args...)...)
 	r.cmd.Dir = r.dir
-	r.cmd.Env = append(r.cmd.Env, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	r.cmd.Env = append(r.cmd.Env, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "TMPDIR="+bin)
 	r.cmd.Stdout, r.cmd.Stderr = &runStream{r: r, name: "out"}, &runStream{r: r, name: "err"}
 	return r
 }
