@@ -31,17 +31,21 @@ import (
 // Messages of the primary are dropped. A program that wants them, TLS, or another http.Server uses Join, Listen and
 // Worker.Serve, of which ListenAndServe is made.
 func ListenAndServe(addr string, handler http.Handler) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
 	w, err := Join(nil)
 	if err != nil && !errors.Is(err, ErrNotWorker) {
 		return err
 	}
-	context.AfterFunc(ctx, func() {
+	context.AfterFunc(signaled, func() {
 		if w != nil && w.adopted { // a signal to a whole tree of processes, as PM2 sends it, arrives twice
+			end()
 			time.Sleep(time.Second)
 		}
-		stop()
+		stop() // whoever sees that nobody listens any more can send the second signal
+		end()
 	})
 	ln, err := w.Listen(ctx, "tcp", addr)
 	if err != nil {
