@@ -40,7 +40,7 @@ long:
 		go test -list '^Fuzz' $$pkg | sed -n "s|^Fuzz|$$pkg Fuzz|p"; \
 	done | xargs -P 2 -L 1 sh -c 'scripts/fuzz.sh "$$0" "$$1" $(FUZZTIME)'
 	NODEIPC_CHAOS=$(CHAOSTIME) $(GOTEST) -count=1 -run TestChaos ./nodeipc/cluster
-	NODEIPC_LONG=1 $(GOTEST) -count=1 -v -run '^TestLoss$$|^TestScale$$' ./cmd/nodeipc ./nodeipc/cluster
+	NODEIPC_LONG=1 $(GOTEST) -timeout 30m -count=1 -v -run '^TestLoss$$|^TestScale$$' ./cmd/nodeipc ./nodeipc/cluster
 	@$(MAKE) --no-print-directory soak
 
 # Node children and Go children come, talk and go for SOAKTIME; nothing may grow.
