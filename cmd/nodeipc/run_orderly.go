@@ -42,12 +42,12 @@ func (r *runner) argv(g *group) []string {
 func (m *orderlyModule) file() (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.path != "" {
-		if _, err := os.Stat(m.path); err == nil {
+	if m.there() {
+		if _, err := os.Lstat(m.path); err == nil {
 			return m.path, nil
 		}
-		m.clear()
 	}
+	m.clear()
 	err := m.write()
 	if err == nil {
 		m.failed = false
@@ -61,39 +61,54 @@ func (m *orderlyModule) file() (string, error) {
 	return "", err
 }
 
+// there reports whether the folder is still the one that was made here: everybody can see its name, and put another in
+// the place of one that has gone.
+func (m *orderlyModule) there() bool {
+	if m.folder == nil {
+		return false
+	}
+	ours, err := m.folder.Stat()
+	if err != nil {
+		return false
+	}
+	found, err := os.Lstat(filepath.Dir(m.path))
+	return err == nil && os.SameFile(ours, found)
+}
+
 func (m *orderlyModule) write() error {
 	dir, err := os.MkdirTemp("", "nodeipc-run-")
 	if err != nil {
 		return err
 	}
-	m.path = filepath.Join(dir, "orderly.cjs") // not .js: a package.json above may make that something else
+	if m.folder, err = os.Open(dir); err != nil {
+		os.Remove(dir)
+		return err
+	}
+	const name = "orderly.cjs" // not .js: a package.json above may make that something else
+	m.path = filepath.Join(dir, name)
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
 	if dir, err = filepath.EvalSymlinks(dir); err != nil { // by which name the module knows itself
 		return err
 	}
-	m.path = filepath.Join(dir, "orderly.cjs")
+	m.path = filepath.Join(dir, name)
 	if !utf8.ValidString(m.path) {
 		return fmt.Errorf("node cannot read %q", m.path)
 	}
-	if m.folder, err = os.Open(dir); err != nil {
-		return err
-	}
-	if err := unix.Flock(int(m.folder.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		return err
-	}
+	unix.Flock(int(m.folder.Fd()), unix.LOCK_SH|unix.LOCK_NB) // where there are such locks
 	return os.WriteFile(m.path, lib.Orderly, 0o600)
 }
 
 // clear removes it.
 func (m *orderlyModule) clear() {
-	if m.path != "" {
+	if m.there() {
 		os.RemoveAll(filepath.Dir(m.path))
-		m.path = ""
 	}
-	m.folder.Close()
-	m.folder = nil
+	if m.folder != nil {
+		m.folder.Close()
+		m.folder = nil
+	}
 }
 
 func (m *orderlyModule) remove() {

@@ -47,8 +47,13 @@ func TestRunOrderly(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 		require.NoError(t, os.RemoveAll(folders[0]), "somebody has cleaned up")
+		require.NoError(t, os.Mkdir(folders[0], 0o700), "and somebody else has seen the name")
+		other := filepath.Join(folders[0], "orderly.cjs")
+		require.NoError(t, os.WriteFile(other, []byte("console.log('another'); process.exit()"), 0o600))
 		r.signal(syscall.SIGHUP)
 		r.await(`^\[2\] has true \[\]$`)
+		require.FileExists(t, other, "it is not ours")
+		require.NoError(t, os.RemoveAll(folders[0]))
 		end(t, r)
 	})
 	for name, args := range map[string][]string{
