@@ -289,6 +289,8 @@ func takeOver(ch *nodeipc.Channel) (sockets []*given, err error) {
 		switch {
 		case errors.Is(err, io.EOF):
 			return sockets, errors.New("the one before has gone while it gave its sockets away")
+		case errors.Is(err, context.DeadlineExceeded):
+			return sockets, fmt.Errorf("the one before has not given its sockets away in %v", controlPatience)
 		case err != nil:
 			return sockets, err
 		case m.Refused != "":
