@@ -30,9 +30,9 @@ import (
 //	{take, pid}        {refused}, or a {socket} with each socket, and {last}
 //	{ready} or {back}  {leaving} or {back}
 //
-// The files of unix sockets are the one's before until it says that it is leaving, or has gone, and the successor's from
-// then on. It may do so at any time after {last}. A successor that fails says {back}, so that each of the two knows
-// which of them removes the files.
+// The files of unix sockets are the one's before until it says that it is leaving, or has gone, and the successor's
+// from then on. It may do so at any time after {last}. A successor that fails says {back}, so that each of the two
+// knows which of them removes the files.
 
 type controlMessage struct {
 	Take    bool   `json:"take,omitempty"`
@@ -366,8 +366,8 @@ func (r *runner) isReady() (over <-chan struct{}, err error) {
 	return r.before.over, nil
 }
 
-// openControl makes the control socket, with another path for now. Nobody can connect before it listens, and nobody else
-// when it does.
+// openControl makes the control socket, with another path for now. Nobody can connect before it listens, and nobody
+// else when it does.
 func (r *runner) openControl() error {
 	path := r.o.control + "." + strconv.Itoa(os.Getpid())
 	fileOf(path).remove()

@@ -724,8 +724,8 @@ func TestRunUpgrade(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-// A socket that systemd has opened is shared by the workers, also by those of a successor, and who has come before them is
-// served.
+// A socket that systemd has opened is shared by the workers, also by those of a successor, and who has come before
+// them is served.
 func TestRunSystemd(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"address", "descriptor"} {

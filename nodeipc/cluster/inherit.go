@@ -11,10 +11,10 @@ import (
 	"sync"
 )
 
-// SystemdListeners returns the sockets that systemd, or who else speaks its protocol (sd_listen_fds(3)), has given this
-// process, for Primary.Listeners and Primary.Files. There are none if the variables LISTEN_PID and LISTEN_FDS do not mean
-// this process. They are unset, so that a second call has none, and no worker takes them for its own. A descriptor that is
-// not open, or no socket that listens or takes datagrams, is an error; then nothing was taken over.
+// SystemdListeners returns the sockets that systemd, or who else speaks its protocol (sd_listen_fds(3)), has given
+// this process, for Primary.Listeners and Primary.Files. There are none if the variables LISTEN_PID and LISTEN_FDS do
+// not mean this process. They are unset, so that a second call has none, and no worker takes them for its own. A
+// descriptor that is not open, or no socket that listens or takes datagrams, is an error; then nothing was taken over.
 func SystemdListeners() ([]*os.File, error) {
 	pid, count := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
 	if pid != strconv.Itoa(os.Getpid()) {
@@ -48,8 +48,8 @@ func SystemdListeners() ([]*os.File, error) {
 //
 // The file of a unix socket is the successor's to remove at its end: this primary leaves those of the sockets that it
 // returns in place, until revoke says that there is no successor after all, which also removes what would have been
-// removed meanwhile. The Name of each *os.File is the address, of a unix socket the absolute path. The successor's files
-// have to have the same (os.NewFile) if it may run in another directory.
+// removed meanwhile. The Name of each *os.File is the address, of a unix socket the absolute path. The successor's
+// files have to have the same (os.NewFile) if it may run in another directory.
 func (p *Primary) Handover() (files []*os.File, revoke func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,8 +79,8 @@ func (p *Primary) Handover() (files []*os.File, revoke func(), err error) {
 	}), nil
 }
 
-// inherited finds the one of p.Listeners that q means, or -1. There may be several UDP sockets with one address, of which
-// each is to be read.
+// inherited finds the one of p.Listeners that q means, or -1. There may be several UDP sockets with one address, of
+// which each is to be read.
 func (p *Primary) inherited(q *wanted) int {
 	found := -1
 	for i, c := range p.Listeners {

@@ -52,13 +52,14 @@ type Primary struct {
 	// Files are what workers may name by their descriptor's number, as in server.listen({fd: 3}); any other number is EBADF.
 	// They stay the caller's.
 	Files map[int]*os.File
-	// Listeners are sockets that are open already: a *net.TCPListener, *net.UnixListener, *net.UDPConn, or an *os.File of one.
-	// A worker that asks for the address of one shares it, instead of a new socket: before the first worker does connections
-	// wait in the kernel, and they do again when the last one has left. Such come from net.Listen, SystemdListeners, or the
-	// Handover of another primary. They stay the caller's, who closes them before Shutdown, as nobody is to wait there any
-	// more, and removes the files of unix sockets; the primary has duplicates. The addresses must be the same, but for that
-	// a worker's listen without a host means any address that stands for all. That of a unix socket is its Name, if it has
-	// such a method, as an *os.File does, and that is an absolute path; otherwise what it was bound to.
+	// Listeners are sockets that are open already: a *net.TCPListener, *net.UnixListener, *net.UDPConn, or an *os.File of
+	// one. A worker that asks for the address of one shares it, instead of a new socket: before the first worker does
+	// connections wait in the kernel, and they do again when the last one has left. Such come from net.Listen,
+	// SystemdListeners, or the Handover of another primary. They stay the caller's, who closes them before Shutdown, as
+	// nobody is to wait there any more, and removes the files of unix sockets; the primary has duplicates. The addresses
+	// must be the same, but for that a worker's listen without a host means any address that stands for all. That of a
+	// unix socket is its Name, if it has such a method, as an *os.File does, and that is an absolute path; otherwise what
+	// it was bound to.
 	Listeners []syscall.Conn
 	// MaxListeners is how many addresses a worker may share at a time; 0 means 1000. More are EMFILE.
 	MaxListeners int

@@ -74,8 +74,8 @@ func TestHandoverTwins(t *testing.T) {
 	port := conn.LocalAddr().(*net.UDPAddr).Port
 	require.NoError(t, conn.Close())
 	for i := range 2 { // 4 is UV_UDP_REUSEADDR
-		lines = append(lines, fmt.Sprintf(`{"cmd":"NODE_CLUSTER","act":"queryServer","seq":%d,"index":%d,"address":"127.0.0.1",`+
-			`"port":%d,"addressType":"udp4","flags":4}`, i, i, port))
+		lines = append(lines, fmt.Sprintf(`{"cmd":"NODE_CLUSTER","act":"queryServer","seq":%d,"index":%d,`+
+			`"address":"127.0.0.1","port":%d,"addressType":"udp4","flags":4}`, i, i, port))
 	}
 	given, want := []syscall.Conn(nil), []uint64(nil)
 	for range 3 {
@@ -108,8 +108,8 @@ func TestHandoverTwins(t *testing.T) {
 	}
 }
 
-// The file of a unix socket that a worker has opened stays as long as a successor has the socket, whose directory may be
-// another one, and is removed if there is no successor after all.
+// The file of a unix socket that a worker has opened stays as long as a successor has the socket, whose directory may
+// be another one, and is removed if there is no successor after all.
 func TestHandoverPath(t *testing.T) {
 	f := newFleet(t, nil)
 	dir := t.TempDir()

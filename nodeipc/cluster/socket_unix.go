@@ -237,8 +237,8 @@ func (s *socket) duplicate() (*os.File, error) {
 	return os.NewFile(uintptr(fd), s.name), nil
 }
 
-// nameOf returns the address of a socket of the caller's. That of a unix socket is absolute: its Name if that is, because
-// who has bound it may have done so in another directory.
+// nameOf returns the address of a socket of the caller's. That of a unix socket is absolute: its Name if that is,
+// because who has bound it may have done so in another directory.
 func nameOf(c syscall.Conn) (addr net.Addr, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
@@ -274,8 +274,8 @@ func listens(fd int) error {
 	if err != nil {
 		return errors.New("is no socket")
 	}
-	// Not every system says whether it listens.
-	if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); typ != unix.SOCK_DGRAM && err == nil && on == 0 {
+	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if typ != unix.SOCK_DGRAM && err == nil && on == 0 { // not every system knows
 		return errors.New("is a socket that does not listen")
 	}
 	return nil
