@@ -189,6 +189,9 @@ func (p *pathFile) tidy() {
 // openFile makes a socket of a duplicate of c.
 func openFile(c syscall.Conn, udp bool, backlog int) (*socket, error) {
 	addr, err := nameOf(c)
+	if errors.Is(err, unix.ENOTSOCK) {
+		return nil, unix.EINVAL // as in Node
+	}
 	if err != nil {
 		return nil, unix.EBADF
 	}
