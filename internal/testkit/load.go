@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -23,6 +24,7 @@ import (
 type Load struct {
 	network, addr string
 	keep          bool
+	paths         []string
 	ctx           context.Context
 	stop          context.CancelFunc
 	all           sync.WaitGroup
@@ -41,7 +43,7 @@ type Losses struct {
 	Cut     int64 // the answer has no end, or was none
 	Closed  int64 // connections that were kept, and that the server closed in order: between requests, or as it had said
 
-	By   map[string]int // who answered how often
+	By   map[string]int // who answered how often, by the header X-Powered-By or, without one, the whole answer
 	Errs []error        // the first of those that were not served
 }
 
@@ -55,9 +57,14 @@ func (l *Losses) Lost() int64 { return l.Refused + l.Dropped + l.Raced + l.Cut }
 const loadPatience = 20 * time.Second
 
 // StartLoad starts so many clients of a server at a TCP address or, with a slash, a path. They have a connection for
-// each request or, if keep is set, keep theirs until the server closes it. The end of the test ends them.
-func StartLoad(tb testing.TB, addr string, clients int, keep bool) *Load {
-	l := &Load{network: "tcp", addr: addr, keep: keep, sum: Losses{By: map[string]int{}}, more: make(chan struct{}, 1)}
+// each request or, if keep is set, keep theirs until the server closes it. They ask for the paths at random; without
+// any, for the root. The end of the test ends them.
+func StartLoad(tb testing.TB, addr string, clients int, keep bool, paths ...string) *Load {
+	if len(paths) == 0 {
+		paths = []string{"/"}
+	}
+	l := &Load{network: "tcp", addr: addr, keep: keep, paths: paths, more: make(chan struct{}, 1)}
+	l.sum.By = map[string]int{}
 	if strings.Contains(addr, "/") {
 		l.network = "unix"
 	}
@@ -153,9 +160,9 @@ func (l *Load) run() {
 
 // use makes requests over one connection.
 func (l *Load) use(conn net.Conn) {
-	text := "GET / HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n"
+	end := " HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n"
 	if l.keep {
-		text = "GET / HTTP/1.1\r\nHost: any\r\n\r\n"
+		end = " HTTP/1.1\r\nHost: any\r\n\r\n"
 	}
 	r := bufio.NewReader(conn)
 	dropped := &l.sum.Dropped
@@ -168,6 +175,7 @@ func (l *Load) use(conn net.Conn) {
 			}
 		}
 		conn.SetDeadline(time.Now().Add(loadPatience))
+		text := "GET " + l.paths[rand.IntN(len(l.paths))] + end
 		if _, err := io.WriteString(conn, text); err != nil {
 			l.count(dropped, "", err)
 			return
@@ -189,7 +197,11 @@ func (l *Load) use(conn net.Conn) {
 			l.count(&l.sum.Cut, "", err)
 			return
 		}
-		l.count(&l.sum.Served, strings.TrimSpace(string(body)), nil)
+		by := res.Header.Get("X-Powered-By")
+		if by == "" {
+			by = strings.TrimSpace(string(body))
+		}
+		l.count(&l.sum.Served, by, nil)
 		if res.Close {
 			if l.keep {
 				l.closed()
