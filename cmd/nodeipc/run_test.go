@@ -437,6 +437,38 @@ func TestRunRoutes(t *testing.T) {
 	require.Equal(t, 0, r.exit())
 }
 
+// Groups start in their order: who comes early does not get a worker that is not meant for it, of a group that would have
+// been faster.
+func TestRunGroupsInOrder(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	addr := ln.Addr().String()
+	f, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer f.Close()
+	fixture := runFixture()
+	r := newRun(t, "--name", "slow", "--group", "fast=2:'"+fixture+"' fast", "--route", "fast: /print/", "--route", "slow:",
+		"--", "sh", "-c", `sleep 0.5; exec node "$0" slow`, fixture)
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	r.cmd.Path = sh
+	r.cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`}, r.cmd.Args...)
+	r.cmd.ExtraFiles = []*os.File{f}
+	r.cmd.Env = append(r.cmd.Env, "LISTEN_FD=3")
+	r.start()
+	who, err := get(addr, "/")
+	require.NoError(t, err)
+	require.Equal(t, "slow", who)
+	r.ready()
+	who, err = get(addr, "/print/x")
+	require.NoError(t, err)
+	require.Equal(t, "fast", who)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, 0, r.exit())
+}
+
 // A command line is split as sh splits it.
 func TestRunWords(t *testing.T) {
 	t.Parallel()

@@ -66,11 +66,20 @@ type runner struct {
 type slot struct {
 	*runner
 	group    *group
+	begin    *beginning
 	replace  chan chan error // a reload's; the answer is whether there is a new worker
 	serves   atomic.Bool     // its worker is ready
 	was      bool            // it has been
 	failures int             // in a row, of workers that did not become ready
 	ends     int             // in a row, of any, without a minute between
+}
+
+// A beginning is a group's, all of whose slots wait for the groups before it: as soon as one worker shares an address
+// it gets connections, those too that are for others by the routes, as long as none of these is there.
+type beginning struct {
+	turn    <-chan struct{} // closed when all slots of the groups before have been ready
+	unready atomic.Int32    // slots that have never been
+	ready   chan struct{}   // closed when all have
 }
 
 // A worker is a process of a slot.
@@ -152,9 +161,14 @@ func (r *runner) run() error {
 	if err := r.open(); err != nil {
 		return err
 	}
+	turn := make(chan struct{})
+	close(turn)
 	for _, g := range r.o.groups {
+		b := &beginning{turn: turn, ready: make(chan struct{})}
+		b.unready.Store(int32(g.instances))
+		turn = b.ready
 		for range g.instances {
-			r.slots = append(r.slots, &slot{runner: r, group: g, replace: make(chan chan error)})
+			r.slots = append(r.slots, &slot{runner: r, group: g, begin: b, replace: make(chan chan error)})
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -311,6 +325,11 @@ func pause(ends int) time.Duration {
 
 // keep has a worker in the slot until ctx ends.
 func (s *slot) keep(ctx context.Context) {
+	select {
+	case <-s.begin.turn:
+	case <-ctx.Done():
+		return
+	}
 	var asked chan error // by a reload
 	for {
 		w, err := s.start(ctx)
@@ -378,6 +397,9 @@ func (s *slot) serve(ctx context.Context, w *worker) *worker {
 	defer s.serves.Store(false)
 	if !s.was {
 		s.was = true
+		if s.begin.unready.Add(-1) == 0 {
+			close(s.begin.ready)
+		}
 		if s.unready.Add(-1) == 0 {
 			close(s.runner.ready)
 		}
