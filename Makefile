@@ -10,7 +10,7 @@ GOTEST   = go test -timeout 15m
 
 .PHONY: demo test test-matrix bench long soak setup
 
-# A Node program and a Go program talking, in a minute.
+# A Node program and a Go program talking, and a route that moves from one to the other under load.
 demo:
 	go run ./examples/demo
 

@@ -236,8 +236,8 @@ func (s *shell) inOrder() {
 
 const commandOver = "--- exit status "
 
-// run runs a command, and waits for its end, unless that is in the background, and for each of the lines that are wanted:
-// … is anything in them, and a pid any number. Others may come only of those that are in the background.
+// run runs a command, and waits for its end, unless it is in the background, and for each of the lines that are wanted:
+// … is anything in them, and a pid any number. Others may come only of what is in the background.
 func (s *shell) run(command, want string) {
 	s.t.Helper()
 	for theirs, ours := range s.pids {

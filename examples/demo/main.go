@@ -1,6 +1,6 @@
 // Demo runs the main job with the real Node of the PATH and shows it: a greeting between Node and Go in every pairing,
-// a Go worker in a Node cluster, and a Node worker in a Go cluster. It is what "make demo" runs; it fails if anything
-// is not as it should be.
+// a Go worker in a Node cluster, a Node worker in a Go cluster, and a route that moves from Node to Go under load. It
+// is what "make demo" runs; it fails if anything is not as it should be.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 }
 
 func demo() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	node, err := nodePath()
 	if err != nil {
@@ -49,17 +49,22 @@ func demo() error {
 	if err != nil {
 		return err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", bin, "../child", "../parent", "../worker")
-	build.Dir, build.Stderr = here, os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("go build: %w", err)
-	}
 	script := func(name string) string { return filepath.Join(here, name) }
 	program := func(name string) string {
 		if runtime.GOOS == "windows" {
 			name += ".exe"
 		}
 		return filepath.Join(bin, name)
+	}
+	for _, what := range [][]string{
+		{bin, "../child", "../parent", "../worker", "../../cmd/nodeipc"},
+		{program("go-worker"), "../migration/worker"},
+	} {
+		build := exec.CommandContext(ctx, "go", append([]string{"build", "-o"}, what...)...)
+		build.Dir, build.Stderr = here, os.Stderr
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("go build: %w", err)
+		}
 	}
 
 	fmt.Printf("A greeting over the IPC channel (Node %s, %s)\n", strings.TrimSpace(string(version)), runtime.Version())
@@ -92,6 +97,11 @@ func demo() error {
 	fmt.Println("\nA Go primary with a Node worker and a Go worker on one port")
 	if err := goPrimary(ctx, []string{node, script("../primary/server.js")}, []string{program("worker")}); err != nil {
 		return fmt.Errorf("Go primary: %w", err)
+	}
+
+	fmt.Println("\nA route of a running service moves from Node to Go, and back, under load")
+	if err := migrate(ctx, program("nodeipc"), node, script("app.js"), program("go-worker")); err != nil {
+		return fmt.Errorf("migration: %w", err)
 	}
 	return nil
 }
