@@ -149,9 +149,13 @@ func answeredBy(t *testing.T, client *http.Client, url string) string {
 	res, err := client.Get(url)
 	require.NoError(t, err)
 	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
+	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, res.StatusCode)
+	if strings.HasSuffix(url, "/api/users") { // whoever it is
+		require.Equal(t, "application/json; charset=utf-8", res.Header.Get("Content-Type"))
+		require.Equal(t, `[{"id":1,"name":"Ada"},{"id":2,"name":"Brian"}]`, string(body))
+	}
 	return res.Header.Get("X-Powered-By")
 }
 
