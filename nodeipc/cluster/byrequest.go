@@ -8,10 +8,11 @@ import (
 )
 
 // ByRequest gives a connection to a group of workers by the request that it begins with: see Routes. What matches no
-// route, and what belongs to groups without a worker, goes to all workers in turn. The first bytes are looked at, not
-// read: the worker gets the connection untouched. In protocols in which the server speaks first each connection waits
-// for Routes.Timeout. Looking holds up nobody. A connection waits for the workers of its group if they are busy; when
-// 256 of a route wait already it goes where it would if the group had no worker. See Primary.AnswerTimeout.
+// route, and what belongs to groups without a worker, goes to all workers in turn; the latter waits five seconds first
+// if a worker of these groups has died, so that another one can come. The first bytes are looked at, not read: the
+// worker gets the connection untouched. In protocols in which the server speaks first each connection waits for
+// Routes.Timeout. Looking holds up nobody. A connection waits for the workers of its group if they are busy; when 256 of
+// a route wait already it goes where it would if the group had no worker. See Primary.AnswerTimeout.
 //
 // The error says which route is not understood. r is not kept.
 func ByRequest(r *Routes) (Scheduling, error) {
@@ -70,8 +71,15 @@ func (d *dispatch) look(c *incoming) { d.peeker.look(c.fd, &glance{d, c}) }
 func (d *dispatch) end() { d.peeker.close() }
 
 func (d *dispatch) choose(l *listener, c *incoming, now time.Time) (*member, *queue) {
+	var own *queue // of a route whose workers are to come again
 	for i, s := range d.shares {
-		if c.matched&(1<<i) == 0 || !s.servedBy(l) {
+		if c.matched&(1<<i) == 0 {
+			continue
+		}
+		if !s.servedBy(l) {
+			if s.mayCome(l, now) {
+				own = &d.queues[i]
+			}
 			continue
 		}
 		if m, _ := s.choose(l, c, now); m != nil {
@@ -80,6 +88,9 @@ func (d *dispatch) choose(l *listener, c *incoming, now time.Time) (*member, *qu
 		if q := &d.queues[i]; q.admits(c) {
 			return nil, q
 		}
+	}
+	if own != nil && own.admits(c) {
+		return nil, own
 	}
 	return turns{}.choose(l, c, now)
 }

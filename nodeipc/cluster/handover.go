@@ -35,8 +35,8 @@ type listener struct {
 	accepts bool // its goroutine runs, and may have one that is not pending yet
 	stopped bool // accepts nothing any more
 	closed  bool
-	died    time.Time   // the last member that did without being asked to leave
-	linger  *time.Timer // while it has no members
+	deaths  map[string]time.Time // of each group the last member that died without being asked to leave
+	linger  *time.Timer          // while it has no members
 }
 
 // A member is a worker that shares a listener.
@@ -445,7 +445,8 @@ func (l *listener) othersThan(w *Process) bool {
 func (l *listener) remove(m *member, died bool) {
 	l.members = slices.DeleteFunc(l.members, func(o *member) bool { return o == m })
 	if died {
-		l.died = time.Now()
+		l.deaths[m.w.group] = time.Now()
+		time.AfterFunc(lingerTime, l.goOn)
 	}
 	if len(l.members) > 0 {
 		l.isDue()
@@ -453,7 +454,10 @@ func (l *listener) remove(m *member, died bool) {
 	}
 	waits := len(l.pending) > 0 || l.looking > 0 ||
 		slices.ContainsFunc(m.w.unanswered, func(c *incoming) bool { return c.l == l }) // which it may refuse
-	if (waits || time.Since(l.died) < lingerTime) && !l.stopped && !l.shared && !l.p.closed {
+	for _, died := range l.deaths {
+		waits = waits || time.Since(died) < lingerTime
+	}
+	if waits && !l.stopped && !l.shared && !l.p.closed {
 		var t *time.Timer
 		t = time.AfterFunc(lingerTime, func() {
 			l.p.mu.Lock()
@@ -466,6 +470,13 @@ func (l *listener) remove(m *member, died bool) {
 		return
 	}
 	l.close()
+}
+
+// goOn looks whether what has waited for others has to go to whom there is.
+func (l *listener) goOn() {
+	l.p.mu.Lock()
+	l.isDue()
+	l.p.unlock()
 }
 
 // idle reports whether all that was accepted was given to workers. mu is held.
@@ -484,6 +495,7 @@ func (l *listener) stopAccepting() {
 		l.push(fd, peer)
 	}
 	l.stopped = true
+	l.isDue() // for whom nobody will come any more
 	l.forget()
 }
 

@@ -266,6 +266,38 @@ func TestByRequest(t *testing.T) {
 	assert.ErrorContains(t, err, `cluster: route 1: pattern "api"`)
 }
 
+// When the last worker of a group has died the connections of its routes wait for the next one, for five seconds, and do
+// not go to those that may not know them.
+func TestRouteWhoseWorkersDied(t *testing.T) {
+	t.Parallel()
+	routes, err := cluster.ByRequest(&cluster.Routes{Routes: []cluster.Route{
+		{Pattern: "/go", To: cluster.Weights{"go": 1}}, {To: cluster.Weights{"node": 1}},
+	}})
+	require.NoError(t, err)
+	f := newFleet(t, routes, "node", "go")
+	kill := func(w *cluster.Process) {
+		require.NoError(t, w.Kill())
+		require.NoError(t, w.Await(within(t), cluster.Dead))
+	}
+	kill(f.p.Workers()[0])
+	answer := request(t, f.addr, "/", nil)
+	require.Equal(t, map[string]int{"go 2": 1}, f.ask(1, "/go", nil))
+	next := f.fork("node")
+	require.Equal(t, "node 3", answer())
+	kill(next)
+	require.Equal(t, map[string]int{"go 2": 1}, f.ask(1, "/", nil), "none has come")
+	f.fork("node")
+	kill(f.p.Workers()[0])
+	require.Equal(t, map[string]int{"node 4": 1}, f.ask(1, "/go", nil), "another route matches")
+	answer = request(t, f.addr, "/", nil)
+	require.Equal(t, "node 4", answer())
+	kill(f.p.Workers()[0])
+	f.fork("go")
+	answer = request(t, f.addr, "/", nil)
+	require.NoError(t, f.p.Shutdown(within(t)))
+	require.Equal(t, "go 5", answer(), "no other will come")
+}
+
 // A worker that is stuck holds up its own clients, and of these no more than may wait for it: others get a worker that
 // is not, and so do the clients of that one. Nobody is lost.
 func TestStuckWorker(t *testing.T) {

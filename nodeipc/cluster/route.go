@@ -49,7 +49,8 @@ type Route struct {
 	Header string
 	// Cookie is "name", or "name=value", of the first cookie of that name.
 	Cookie string
-	// To are the groups, by weight. If no worker of them shares the address the next route is looked at.
+	// To are the groups, by weight. If no worker of them shares the address the next route that matches counts, or, if
+	// there is none that has workers, all workers do: at once, or five seconds after a worker of these groups has died.
 	To Weights
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
@@ -221,7 +222,7 @@ func (w *Process) has(l *listener) bool {
 
 // open makes a listener.
 func (p *Primary) open(q *wanted) (*listener, error) {
-	l := &listener{p: p, key: q.key, given: p.inherited(q)}
+	l := &listener{p: p, key: q.key, given: p.inherited(q), deaths: map[string]time.Time{}}
 	l.use(p.scheduling().newPolicy())
 	l.shared = q.udp || l.policy == nil
 	l.room.L = &p.mu

@@ -82,6 +82,11 @@ func (s shares) of(m *member) *groupShare {
 	return nil
 }
 
+// mayCome reports whether a worker of a group with a weight has just died, so that another one is to be expected.
+func (s shares) mayCome(l *listener, now time.Time) bool {
+	return !l.stopped && slices.ContainsFunc(s, func(g groupShare) bool { return now.Sub(l.deaths[g.name]) < lingerTime })
+}
+
 // servedBy reports whether l has a member of a group with a weight.
 func (s shares) servedBy(l *listener) bool {
 	return slices.ContainsFunc(l.members, func(m *member) bool { return s.of(m) != nil && m.serves() })
