@@ -68,10 +68,8 @@ func (app *migration) guide(t *testing.T) {
 			step := strings.HasPrefix(command, "nodeipc run") && strings.HasSuffix(command, "&\n")
 			var moving []*testkit.Load
 			if step && runs > 0 {
-				moving = append(moving, testkit.StartLoad(t, addr, 1, false, "/", "/api/users"))
-				if testkit.Peer(t).Major() >= 19 { // older ones would keep the clients, and be kept by them
-					moving = append(moving, testkit.StartLoad(t, addr, 1, true, "/", "/api/users", "/api/users/2"))
-				}
+				moving = append(moving, testkit.StartLoad(t, addr, 1, false, "/", "/api/users"),
+					testkit.StartLoad(t, addr, 1, true, "/", "/api/users", "/api/users/2"))
 			}
 			sh.run(command, want)
 			if step {
