@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +68,7 @@ func TestLoss(t *testing.T) {
 					}
 					s.times = s.few
 				}
-				r := &lossRun{addr: freeAddr(t), workers: workers}
+				r := &lossRun{addr: testkit.FreeAddr(t), workers: workers}
 				r.args = []string{testkit.Fixture("loss_server.js"), program}
 				switch program {
 				case "Go":
@@ -105,15 +104,6 @@ func TestLoss(t *testing.T) {
 	}
 	w.Flush()
 	t.Logf("%s\n%s", peer, table.String())
-}
-
-// freeAddr returns an address that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func (l *lossRun) port() string { return "PORT=" + l.addr[strings.LastIndexByte(l.addr, ':')+1:] }

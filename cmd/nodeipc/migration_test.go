@@ -177,7 +177,7 @@ func newMigration(t *testing.T) *migration {
 	}
 	require.FileExists(t, filepath.Join(modules, express, "package.json"), "npm ci")
 
-	addr := freeAddr(t)
+	addr := testkit.FreeAddr(t)
 	app := &migration{
 		docsPlace: newDocsPlace(t),
 		port:      addr[strings.LastIndexByte(addr, ':')+1:],

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nodeipc/nodeipc-go/internal/testkit"
 	"github.com/nodeipc/nodeipc-go/nodeipc"
 )
 
@@ -187,7 +188,7 @@ func TestRunUpgradeStuck(t *testing.T) {
 // From the beginning of a drain nobody can connect to what was open before workers asked for it.
 func TestRunListenDrain(t *testing.T) {
 	t.Parallel()
-	addr, other, path := freeAddr(t), freeAddr(t), filepath.Join(t.TempDir(), "path")
+	addr, other, path := testkit.FreeAddr(t), testkit.FreeAddr(t), filepath.Join(t.TempDir(), "path")
 	r := newRun(t, "--drain-timeout", "1h", "--kill-timeout", "50ms",
 		"--listen", addr, "--listen", other, "--listen", path, runFixture())
 	r.cmd.Env = append(r.cmd.Env, "PORT="+addr[strings.LastIndexByte(addr, ':')+1:])
@@ -228,7 +229,7 @@ func TestRunListenNoSocket(t *testing.T) {
 func TestRunControlSteps(t *testing.T) {
 	t.Parallel()
 	s := newSuccession(t)
-	r := s.first("--listen", freeAddr(t))
+	r := s.first("--listen", testkit.FreeAddr(t))
 	descriptors := func() int {
 		files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.cmd.Process.Pid)) // none on other systems than Linux
 		return len(files)
@@ -335,7 +336,7 @@ func TestRunControlSteps(t *testing.T) {
 	require.Equal(t, 0, r.exit())
 	s.has()
 
-	r = s.first("--listen", freeAddr(t)) // and one that succeeds
+	r = s.first("--listen", testkit.FreeAddr(t)) // and one that succeeds
 	conn, err := net.Dial("unix", s.control)
 	require.NoError(t, err)
 	ch := newControl(conn)

@@ -33,7 +33,7 @@ func TestFullTable(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := startPrimary(t)
 	node, other := p.fork("node", ""), p.fork("go", "agent")
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	addr := node.listen("s", "tcp", "127.0.0.1", port)
 	require.Equal(t, addr, other.listen("s", "tcp", "127.0.0.1", port))
 	require.Equal(t, map[string]int{node.says("s"): 5, other.says("s"): 5}, shared(t, addr, 10, node, other))
@@ -111,7 +111,7 @@ func TestFullTableOfANodeWorker(t *testing.T) {
 	nodeOnly(t)
 	testkit.CheckLeaks(t)
 	p := newPrimary(t, &cluster.Primary{Scheduling: cluster.None})
-	tcp := map[string]any{"host": "127.0.0.1", "port": freePort(t, "127.0.0.1")}
+	tcp := map[string]any{"host": "127.0.0.1", "port": testkit.FreePort(t, "127.0.0.1")}
 	udp := map[string]any{"dgram": "udp4", "address": "127.0.0.1", "port": tcp["port"]}
 	fully := func(where map[string]any) map[string]any {
 		where = maps.Clone(where)

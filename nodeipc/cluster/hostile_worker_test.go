@@ -143,7 +143,7 @@ func hostilePrimary(t *testing.T, p *cluster.Primary) (good *cluster.Process, ad
 	testkit.CheckLeaks(t)
 	p.Scheduling = cluster.RoundRobin
 	newPrimary(t, p)
-	return beginListening(t, p, life{Listen: []any{map[string]any{"host": "127.0.0.1", "port": freePort(t, "127.0.0.1")}}})
+	return beginListening(t, p, life{Listen: []any{map[string]any{"host": "127.0.0.1", "port": testkit.FreePort(t, "127.0.0.1")}}})
 }
 
 // What breaks the protocol is the end of the worker and of nothing else.

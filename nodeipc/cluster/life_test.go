@@ -351,7 +351,7 @@ func TestLastWorkerLeaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testkit.CheckLeaks(t)
 			p := newPrimary(t, &cluster.Primary{Logger: stderrLog})
-			l := life{Listen: []any{map[string]any{"host": "127.0.0.1", "port": freePort(t, "127.0.0.1")}}}
+			l := life{Listen: []any{map[string]any{"host": "127.0.0.1", "port": testkit.FreePort(t, "127.0.0.1")}}}
 			w, addr := beginListening(t, p, l)
 			before := leave(t, p, l, w)
 			answer := request(t, addr, "/", nil)

@@ -73,7 +73,7 @@ func TestMixedWorkers(t *testing.T) {
 	if deno(t) != "" {
 		kinds = append(kinds, "deno")
 	}
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	p := newPrimary(t, &cluster.Primary{Scheduling: cluster.RoundRobin})
 	pids := startGreeters(t, p, port, kinds)
 	clients := newChaosLoad(port)
@@ -114,7 +114,7 @@ func TestChaosOfGoPrimary(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	p := newPrimary(t, &cluster.Primary{Scheduling: cluster.RoundRobin, Logger: stderrLog})
 	var all []*cluster.Process
 	fork := func(kind string) *cluster.Process {

@@ -52,7 +52,7 @@ func TestSharesAddressWithNodeWorker(t *testing.T) {
 				}
 				port := 0
 				if fixed {
-					port = freePort(t, a.host)
+					port = testkit.FreePort(t, a.host)
 				}
 				addr := node.listen(name, a.network, a.host, port)
 				require.Equal(t, addr, other.listen(name, a.network, a.host, port))
@@ -337,7 +337,7 @@ func TestCloseAndListenAgain(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := startPrimary(t)
 	w := p.fork("go", "agent")
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	for i := range 5 {
 		name := fmt.Sprint("round ", i)
 		addr := w.listen(name, "tcp", "127.0.0.1", port)
@@ -356,7 +356,7 @@ func TestListenTwice(t *testing.T) {
 			testkit.CheckLeaks(t)
 			p := startPrimary(t, "NODE_CLUSTER_SCHED_POLICY="+policy)
 			w := p.fork("go", "agent")
-			port := freePort(t, "127.0.0.1")
+			port := testkit.FreePort(t, "127.0.0.1")
 			addr := w.listen("first", "tcp", "127.0.0.1", port)
 			a := w.tryListen("second", "tcp", "127.0.0.1", port)
 			require.Equal(t, "EADDRINUSE", a.Error)
@@ -382,7 +382,7 @@ func TestCloseAndListenUnderLoad(t *testing.T) {
 			stays, w := p.fork("node", ""), p.fork("go", "agent")
 			number := 0
 			if port == "fixed port" {
-				number = freePort(t, "127.0.0.1")
+				number = testkit.FreePort(t, "127.0.0.1")
 			}
 			addr := stays.listen("a", "tcp", "127.0.0.1", number)
 			require.Equal(t, addr, w.listen("a", "tcp", "127.0.0.1", number))
@@ -432,7 +432,7 @@ func TestSchedulingNone(t *testing.T) {
 				ln.Close()
 			}
 		}
-		for _, port := range []int{0, freePort(t, host)} {
+		for _, port := range []int{0, testkit.FreePort(t, host)} {
 			addr := node.listen("a", "tcp", host, port)
 			require.Equal(t, addr, other.listen("a", "tcp", host, port), "host %q, port %d", host, port)
 			by := served(t, dialable(addr), 20) // who accepts is up to the kernel

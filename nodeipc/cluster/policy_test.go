@@ -36,7 +36,7 @@ type fleet struct {
 // newFleet starts workers of these groups under a scheduling.
 func newFleet(t testing.TB, s cluster.Scheduling, groups ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, addr: fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))}
+	f := &fleet{t: t, addr: testkit.FreeAddr(t)}
 	f.p = &cluster.Primary{Scheduling: s, Logger: stderrLog, Command: func() *exec.Cmd {
 		cmd := testkit.Peer(t).Command("policy_server.js", cmp.Or(f.listen, f.addr)) // as it is then
 		cmd.Stderr = os.Stderr

@@ -282,6 +282,8 @@ func (w *forked) says(name string) string { return fmt.Sprintf("%s %d %s", w.kin
 // history returns the names of the events of the worker so far but for its messages and what the test did, with what
 // they say of its end.
 func (w *forked) history() (all []string) {
+	w.p.t.Helper()
+	require.Eventually(w.p.t, func() bool { return w.p.saw(w.id, "disconnect") }, patience, time.Millisecond)
 	w.p.mu.Lock()
 	defer w.p.mu.Unlock()
 	for _, e := range w.p.events {
@@ -290,7 +292,7 @@ func (w *forked) history() (all []string) {
 		}
 		switch e.Event {
 		case "message", "forked", "disconnecting":
-		case "disconnect", "exit":
+		case "disconnect", "exit": // of which a busy primary may see the second first, when they are close together
 			text := e.Event
 			if e.Code != nil {
 				text += fmt.Sprintf(" code %d", *e.Code)
@@ -300,6 +302,10 @@ func (w *forked) history() (all []string) {
 			}
 			if e.ExitedAfterDisconnect != nil {
 				text += fmt.Sprintf(" exitedAfterDisconnect %v", *e.ExitedAfterDisconnect)
+			}
+			if n := len(all) - 1; e.Event == "disconnect" && n >= 0 && strings.HasPrefix(all[n], "exit") {
+				all = slices.Insert(all, n, text)
+				continue
 			}
 			all = append(all, text)
 		default:
@@ -389,13 +395,4 @@ func request(t testing.TB, addr, path string, from net.IP) (answer func() string
 		assert.NoError(t, err)
 		return string(body)
 	}
-}
-
-// freePort returns a port that nobody has.
-func freePort(t testing.TB, host string) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }

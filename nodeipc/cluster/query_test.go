@@ -5,7 +5,6 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -48,7 +47,7 @@ func TestAllow(t *testing.T) {
 	testkit.CheckLeaks(t)
 	path := filepath.Join(t.TempDir(), "s")
 	file := listeningFile(t)
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	kinds := []struct {
 		listen any
 		query  cluster.Query
@@ -209,7 +208,7 @@ func TestInspectorPorts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			port := freePorts(t, 3)
+			port := testkit.FreePorts(t, "127.0.0.1", 3)
 			with := func(s string) string { return strings.Replace(s, "%d", fmt.Sprint(port), 1) }
 			command := func() (*exec.Cmd, *printed) {
 				cmd := life{}.command(t)
@@ -266,27 +265,6 @@ func TestInspectorPorts(t *testing.T) {
 			}
 		})
 	}
-}
-
-// freePorts returns the first of n ports in a row that nobody has. Linux gives none below 32768 to those who take any.
-func freePorts(t testing.TB, n int) int {
-	t.Helper()
-	for range 100 {
-		first := 10000 + rand.IntN(20000)
-		taken := false
-		for port := first; port < first+n; port++ {
-			ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-			if taken = err != nil; taken {
-				break
-			}
-			ln.Close()
-		}
-		if !taken {
-			return first
-		}
-	}
-	t.Fatal("all ports are taken")
-	return 0
 }
 
 var inspectorURL = regexp.MustCompile(`ws://127\.0\.0\.1:(\d+)/`)

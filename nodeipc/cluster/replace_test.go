@@ -175,7 +175,7 @@ func TestHandoverPath(t *testing.T) {
 func TestScale(t *testing.T) {
 	nodeOnly(t)
 	testkit.CheckLeaks(t)
-	number := freePort(t, "127.0.0.1")
+	number := testkit.FreePort(t, "127.0.0.1")
 	p := newPrimary(t, &cluster.Primary{Logger: stderrLog, Command: func() *exec.Cmd {
 		module := filepath.Join(testkit.Root(), "lib", "orderly.js")
 		cmd := testkit.Peer(t).Command("-r", module, testkit.Fixture("loss_server.js"), "plain")

@@ -146,7 +146,7 @@ func inCluster(policy string) []testkit.Case {
 // underGo are the parts of the life of two workers of a Go primary.
 func underGo(s cluster.Scheduling, serialization nodeipc.Serialization) []testkit.Case {
 	return []testkit.Case{{Name: "served, and disconnected", Run: func(t testing.TB) {
-		port := freePort(t, "127.0.0.1")
+		port := testkit.FreePort(t, "127.0.0.1")
 		p := &cluster.Primary{
 			Scheduling: s,
 			Channel:    &nodeipc.Options{Serialization: serialization},

@@ -97,7 +97,7 @@ func TestListenAndServe(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			testkit.CheckLeaks(t)
 			p := startPrimary(t)
-			addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+			addr := testkit.FreeAddr(t)
 			w := p.fork("go", "server", "ADDR="+addr)
 			w.await("listening")
 			server := processOf(t, addr)
@@ -115,7 +115,7 @@ func TestListenAndServe(t *testing.T) {
 	t.Run("a request that comes late", func(t *testing.T) { // on a connection that Shutdown alone would close
 		testkit.CheckLeaks(t)
 		p := startPrimary(t)
-		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+		addr := testkit.FreeAddr(t)
 		w := p.fork("go", "server", "ADDR="+addr)
 		w.await("listening")
 		conn, err := net.Dial("tcp", addr)
@@ -135,7 +135,7 @@ func TestListenAndServe(t *testing.T) {
 	t.Run("the second signal", func(t *testing.T) {
 		testkit.CheckLeaks(t)
 		p := startPrimary(t)
-		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+		addr := testkit.FreeAddr(t)
 		w := p.fork("go", "server", "ADDR="+addr)
 		w.await("listening")
 		server := processOf(t, addr)
@@ -150,7 +150,7 @@ func TestListenAndServe(t *testing.T) {
 	t.Run("the primary is killed", func(t *testing.T) {
 		testkit.CheckLeaks(t)
 		p := startPrimary(t)
-		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+		addr := testkit.FreeAddr(t)
 		p.fork("go", "server", "ADDR="+addr).await("listening")
 		server := processOf(t, addr)
 		r := startRequest(t, addr)
@@ -174,7 +174,7 @@ func TestListenAndServe(t *testing.T) {
 	})
 	t.Run("alone", func(t *testing.T) {
 		testkit.CheckLeaks(t)
-		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+		addr := testkit.FreeAddr(t)
 		bin, err := os.Executable()
 		require.NoError(t, err)
 		cmd := exec.Command(bin)

@@ -58,7 +58,7 @@ func survives(t testing.TB, lines ...string) bool {
 func TestPrimarySurvivesQueries(t *testing.T) {
 	testkit.CheckLeaks(t)
 	tcp := func() string { // which must be free: the query has to succeed
-		return fmt.Sprintf(`"address":"127.0.0.1","port":%d,"addressType":4,"flags":0`, freePort(t, "127.0.0.1"))
+		return fmt.Sprintf(`"address":"127.0.0.1","port":%d,"addressType":4,"flags":0`, testkit.FreePort(t, "127.0.0.1"))
 	}
 	require.True(t, survives(t, query(0, tcp())))
 	require.False(t, survives(t, query(0, `"address":null,"port":null,"addressType":null,"fd":null`)), "a fd of null does no harm")
@@ -67,7 +67,7 @@ func TestPrimarySurvivesQueries(t *testing.T) {
 
 	p := startPrimary(t)
 	w := p.fork("go", "agent")
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	path := filepath.Join(t.TempDir(), "w.sock")
 	listens := []struct {
 		network, host string
@@ -93,7 +93,7 @@ func TestPrimarySurvivesQueries(t *testing.T) {
 func TestExitOnAccept(t *testing.T) {
 	testkit.CheckLeaks(t)
 	p := startPrimary(t)
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1"))
+	addr := testkit.FreeAddr(t)
 	for range 5 {
 		w := p.fork("go", "quitter", "ADDR="+addr)
 		w.await("listening")

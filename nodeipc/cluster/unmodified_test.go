@@ -24,7 +24,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -485,28 +484,6 @@ func (w place) visited(dir, address string) (all []string) {
 	return all
 }
 
-// Ports of fixed number are below those that the kernel gives to anybody.
-var lastPort atomic.Int64
-
-func ownPort(t testing.TB) int {
-	t.Helper()
-	const first, count = 20000, 10000
-	for {
-		port := first + (os.Getpid()*101+int(lastPort.Add(1)))%count
-		ln, err := net.Listen("tcp", fmt.Sprint(":", port))
-		if err != nil {
-			continue
-		}
-		ln.Close()
-		pc, err := net.ListenPacket("udp", fmt.Sprint(":", port))
-		if err != nil {
-			continue
-		}
-		pc.Close()
-		return port
-	}
-}
-
 // A scenario uses the two workers of a stage; one of ends leaves the first one dead.
 type scenario struct {
 	name string
@@ -518,10 +495,10 @@ var v4 = "127.0.0.1"
 // Where servers listen.
 var places = []scenario{
 	{"net, a host and a port", func(s *stage) {
-		s.share(place{kind: "net", options: m{"host": v4, "port": ownPort(s.t)}})
+		s.share(place{kind: "net", options: m{"host": v4, "port": testkit.FreePort(s.t, "")}})
 	}},
 	{"net, no host", func(s *stage) {
-		s.share(place{kind: "net", options: m{"port": ownPort(s.t)}, visit: []string{v4, "::1"}})
+		s.share(place{kind: "net", options: m{"port": testkit.FreePort(s.t, "")}, visit: []string{v4, "::1"}})
 	}},
 	{"net, port 0, twice", func(s *stage) {
 		where := place{kind: "net", options: m{"host": v4, "port": 0}}
@@ -531,25 +508,25 @@ var places = []scenario{
 		s.share(place{kind: "net", options: m{"port": 0}, visit: []string{v4}})
 	}},
 	{"net, IPv6", func(s *stage) {
-		s.share(place{kind: "net", options: m{"host": "::1", "port": ownPort(s.t)}, visit: []string{"::1"}})
+		s.share(place{kind: "net", options: m{"host": "::1", "port": testkit.FreePort(s.t, "")}, visit: []string{"::1"}})
 	}},
 	{"net, all of IPv6", func(s *stage) {
 		s.share(place{kind: "net", options: m{"host": "::", "port": 0}, visit: []string{"::1", v4}})
 	}},
 	{"net, ipv6Only", func(s *stage) {
-		where := m{"host": "::", "port": ownPort(s.t), "ipv6Only": true}
+		where := m{"host": "::", "port": testkit.FreePort(s.t, ""), "ipv6Only": true}
 		s.share(place{kind: "net", options: where, visit: []string{"::1", v4}})
 	}},
 	{"net, one port of IPv4 and of IPv6", func(s *stage) {
-		port := ownPort(s.t)
+		port := testkit.FreePort(s.t, "")
 		s.share(place{kind: "net", options: m{"host": v4, "port": port}},
 			place{kind: "net", options: m{"host": "::1", "port": port}})
 	}},
 	{"net, all of IPv4", func(s *stage) {
-		s.share(place{kind: "net", options: m{"host": "0.0.0.0", "port": ownPort(s.t)}, visit: []string{v4}})
+		s.share(place{kind: "net", options: m{"host": "0.0.0.0", "port": testkit.FreePort(s.t, "")}, visit: []string{v4}})
 	}},
 	{"net, a port twice", func(s *stage) {
-		where := m{"host": v4, "port": ownPort(s.t)}
+		where := m{"host": v4, "port": testkit.FreePort(s.t, "")}
 		address := s.a.listen("first", "net", where)
 		s.a.listen("second", "net", where)
 		s.visit("net", address)
@@ -557,16 +534,16 @@ var places = []scenario{
 		s.visit("net", address)
 	}},
 	{"net, closed before it listens", func(s *stage) {
-		s.a.ask(m{"do": "brief", "options": m{"host": v4, "port": ownPort(s.t)}})
+		s.a.ask(m{"do": "brief", "options": m{"host": v4, "port": testkit.FreePort(s.t, "")}})
 	}},
 	{"net, a backlog", func(s *stage) {
 		s.share(place{kind: "net", options: m{"host": v4, "port": 0, "backlog": 3}})
 	}},
 	{"http, a name", func(s *stage) {
-		s.share(place{kind: "http", options: m{"host": "localhost", "port": ownPort(s.t)}, visit: []string{v4, "::1"}})
+		s.share(place{kind: "http", options: m{"host": "localhost", "port": testkit.FreePort(s.t, "")}, visit: []string{v4, "::1"}})
 	}},
 	{"http", func(s *stage) {
-		s.share(place{kind: "http", options: m{"port": ownPort(s.t)}, visit: []string{v4}})
+		s.share(place{kind: "http", options: m{"port": testkit.FreePort(s.t, "")}, visit: []string{v4}})
 	}},
 	{"unix, an absolute path", func(s *stage) {
 		s.share(place{kind: "net", options: m{"path": filepath.Join(s.dir, "absolute.sock")}})
@@ -608,10 +585,10 @@ var places = []scenario{
 		s.log("still there: %v", err)
 	}},
 	{"tls", func(s *stage) {
-		s.share(place{kind: "tls", options: m{"host": v4, "port": ownPort(s.t)}})
+		s.share(place{kind: "tls", options: m{"host": v4, "port": testkit.FreePort(s.t, "")}})
 	}},
 	{"tls, sessions resumed across workers", func(s *stage) {
-		where := m{"host": v4, "port": ownPort(s.t)}
+		where := m{"host": v4, "port": testkit.FreePort(s.t, "")}
 		address := s.a.listen("tls", "tls", where)
 		configs := map[uint16]*tls.Config{}
 		visit := func() {
@@ -633,21 +610,22 @@ var places = []scenario{
 		s.b.close("tls")
 	}},
 	{"a port that somebody else has", func(s *stage) {
-		ln, err := net.Listen("tcp", net.JoinHostPort(v4, strconv.Itoa(ownPort(s.t))))
+		ln, err := net.Listen("tcp", net.JoinHostPort(v4, strconv.Itoa(testkit.FreePort(s.t, ""))))
 		require.NoError(s.t, err)
 		defer ln.Close()
 		s.refused("net", m{"host": v4, "port": ln.Addr().(*net.TCPAddr).Port})
 	}},
 	{"a port that was somebody else's", func(s *stage) {
-		ln, err := net.Listen("tcp", net.JoinHostPort(v4, strconv.Itoa(ownPort(s.t))))
+		ln, err := net.Listen("tcp", net.JoinHostPort(v4, strconv.Itoa(testkit.FreePort(s.t, ""))))
 		require.NoError(s.t, err)
 		where := m{"host": v4, "port": ln.Addr().(*net.TCPAddr).Port}
 		s.refused("http", where)
 		ln.Close()
+		testkit.Forked()
 		s.share(place{kind: "http", options: where})
 	}},
 	{"an address that is not ours", func(s *stage) {
-		s.refused("net", m{"host": "192.0.2.1", "port": ownPort(s.t)})
+		s.refused("net", m{"host": "192.0.2.1", "port": testkit.FreePort(s.t, "")})
 	}},
 	{"a descriptor that the primary does not have", func(s *stage) {
 		s.refused("net", m{"fd": 999})
@@ -668,7 +646,7 @@ var places = []scenario{
 		s.b.close("own")
 	}},
 	{"maxConnections", func(s *stage) {
-		where := m{"host": v4, "port": ownPort(s.t)}
+		where := m{"host": v4, "port": testkit.FreePort(s.t, "")}
 		address := s.a.listenWith("limit", "net", where, m{"maxConnections": 1})
 		s.a.ask(m{"do": "hold"})
 		client := s.hold(s.a, address)
@@ -684,28 +662,28 @@ var places = []scenario{
 		s.a.ask(m{"do": "release"})
 	}},
 	{"udp4", func(s *stage) {
-		s.share(place{kind: "udp4", options: m{"address": v4, "port": ownPort(s.t)}})
+		s.share(place{kind: "udp4", options: m{"address": v4, "port": testkit.FreePort(s.t, "")}})
 	}},
 	{"udp4, port 0", func(s *stage) {
 		s.share(place{kind: "udp4", options: m{"address": v4, "port": 0}})
 	}},
 	{"udp4, no address", func(s *stage) {
-		s.share(place{kind: "udp4", options: m{"port": ownPort(s.t)}, visit: []string{v4}})
+		s.share(place{kind: "udp4", options: m{"port": testkit.FreePort(s.t, "")}, visit: []string{v4}})
 	}},
 	{"udp6", func(s *stage) {
-		s.share(place{kind: "udp6", options: m{"address": "::1", "port": ownPort(s.t)}, visit: []string{"::1"}})
+		s.share(place{kind: "udp6", options: m{"address": "::1", "port": testkit.FreePort(s.t, "")}, visit: []string{"::1"}})
 	}},
 	{"udp6, no address and no port", func(s *stage) {
 		s.share(place{kind: "udp6", options: m{}, visit: []string{"::1"}})
 	}},
 	{"udp6, ipv6Only", func(s *stage) {
-		s.share(place{kind: "udp6", options: m{"port": ownPort(s.t)}, visit: []string{"::1"}, server: m{"ipv6Only": true}})
+		s.share(place{kind: "udp6", options: m{"port": testkit.FreePort(s.t, "")}, visit: []string{"::1"}, server: m{"ipv6Only": true}})
 	}},
 	{"udp4, reuseAddr", func(s *stage) {
-		s.share(place{kind: "udp4", options: m{"address": v4, "port": ownPort(s.t)}, server: m{"reuseAddr": true}})
+		s.share(place{kind: "udp4", options: m{"address": v4, "port": testkit.FreePort(s.t, "")}, server: m{"reuseAddr": true}})
 	}},
 	{"udp4, reuseAddr, twice", func(s *stage) {
-		port := ownPort(s.t)
+		port := testkit.FreePort(s.t, "")
 		for _, p := range []*player{s.a, s.b} {
 			for _, name := range []string{"first", "second"} {
 				p.listenWith(name, "udp4", m{"address": v4, "port": port}, m{"reuseAddr": true})
@@ -733,7 +711,7 @@ var places = []scenario{
 		s.refused("udp4", m{"address": v4, "port": pc.LocalAddr().(*net.UDPAddr).Port})
 	}},
 	{"udp4, an address that is not ours", func(s *stage) {
-		s.refused("udp4", m{"address": "192.0.2.1", "port": ownPort(s.t)})
+		s.refused("udp4", m{"address": "192.0.2.1", "port": testkit.FreePort(s.t, "")})
 	}},
 	{"messages", func(s *stage) {
 		for _, value := range []any{"text", 7, true, nil, []any{1, []any{2.5}}, m{"a": m{"b": []any{m{}}}, "c": "grüße"}} {
@@ -816,7 +794,7 @@ func (s *stage) holdOne() net.Conn {
 
 func ending(how func(*stage)) func(*stage) {
 	return func(s *stage) {
-		where := m{"host": v4, "port": ownPort(s.t)}
+		where := m{"host": v4, "port": testkit.FreePort(s.t, "")}
 		address := s.a.listen("end", "http", where)
 		s.b.listen("end", "http", where)
 		datagrams := m{"address": v4, "port": where["port"]}

@@ -129,7 +129,7 @@ func TestPrimaryOfRawWorker(t *testing.T) {
 	change := func(before, after string) string { return strings.Replace(asks, before, after, 1) }
 	null := change(`"flags"`, `"fd":null,"flags"`)
 	tooHigh := change(`"port":0`, `"port":70000`)
-	onPort := change(`"port":0`, fmt.Sprintf(`"port":%d`, freePort(t, "127.0.0.1")))
+	onPort := change(`"port":0`, fmt.Sprintf(`"port":%d`, testkit.FreePort(t, "127.0.0.1")))
 	again := strings.NewReplacer(`"seq":1`, `"seq":2`)
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 4)

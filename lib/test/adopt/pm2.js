@@ -85,7 +85,7 @@ async function main() {
   const { stdout } = await promisify(execFile)(process.execPath, [cli, 'logs', '--nostream', '--lines', '100']);
   const everyPid = (text) => [...new Set(result.row)].every((pid) => stdout.includes(text(pid)));
   result.logs = ['höhe', 'error', 'stopped', 'end'].filter((word) => everyPid((pid) => `${word} of ${pid}`));
-  result.live = last.every((pid) => live.includes(`höhe of ${pid}: ["an" "argument"]\n`));
+  await until(() => last.every((pid) => live.includes(`höhe of ${pid}: ["an" "argument"]\n`)));
   // So are the metrics that @pm2/io sends every second.
   await until((l) => l.every((w) => Object.keys(w.metrics || {}).length > 0));
   await call('stop', 'adopted');
