@@ -9,4 +9,7 @@ app.get('/api/users/:id', (req, res) => {
   if (user) res.json(user)
   else res.status(404).json({ error: 'no such user' })
 })
-app.listen(process.env.PORT, () => console.log(`listening on ${process.env.PORT}`))
+app.listen(process.env.PORT, (err) => {
+  if (err) throw err // Express 5 calls this also when it cannot listen
+  console.log(`listening on ${process.env.PORT}`)
+})
