@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -30,9 +31,9 @@ minute. SIGHUP and SIGUSR2 replace the workers one after the other, without the 
 SIGINT let them finish what they have, a second time they do not wait. What they print is printed with [id] before each
 line.
 
-Exit status: 0 all workers have left as they were asked to; 1 a program could not be started; 2 the arguments are wrong;
-3 workers of a group fail again and again before they are ready; 4 some had to be killed; 128 + the number of the signal
-that came for the second time.`
+Exit status: 0 all workers have left as they were asked to; 1 a program could not be started, or a socket not opened;
+2 the arguments are wrong; 3 workers of a group fail again and again before they are ready; 4 some did not leave in
+time; 128 + the number of the signal that came for the second time.`
 
 // runOptions are the flags of run.
 type runOptions struct {
@@ -80,7 +81,8 @@ func runCommand(s *streams) *cobra.Command {
 		"`shares` of groups in the connections, group=number, separated by commas")
 	f.StringArrayVar(&routes, "route", nil, "a `route` is groups for some requests:\n"+
 		"groups: [method] [host]/path [header Name: value] [cookie name=value];\n"+
-		"the first that matches counts, and what matches none goes to all workers; repeatable")
+		"the first that matches counts, and what matches none goes to all workers;\n"+
+		"as the last, 'node:' gives the rest to the group node; repeatable")
 	f.StringVar(&serialization, "serialization", "json", "`format` of the channels to the workers: json or advanced")
 	f.StringVar(&ready, "ready", "listening",
 		"`state` in which a worker is ready: listening, or online, for those that share no address")
@@ -92,7 +94,7 @@ func runCommand(s *streams) *cobra.Command {
 	f.BoolVar(&o.orderly, "orderly", true,
 		"run scripts with a module in front that has them lose no request when they leave")
 	f.StringArrayVar(&o.listen, "listen", nil,
-		"a TCP `address` or a path that is opened before a worker asks for it; repeatable")
+		"a TCP `address`, host:port, or a path with a slash, opened before a worker asks for it; repeatable")
 	f.StringVar(&o.control, "control", "",
 		"`path` of a socket by which another nodeipc run can take the place of this one")
 	f.BoolVar(&o.upgrade, "upgrade", false, "take the place of the one at --control, when the workers are ready")
@@ -146,7 +148,7 @@ func (o *runOptions) set(args []string, instances, name string, groups []string)
 		name, rest, ok := strings.Cut(text, "=")
 		number, line, ok2 := strings.Cut(rest, ":")
 		if !ok || !ok2 {
-			return fmt.Errorf("--group is name=number:program, not %s", quote(text))
+			return fmt.Errorf("--group is name=number:program, as in 'go=2:./worker', not %s", quote(text))
 		}
 		argv, err := splitWords(line)
 		if err == nil && len(argv) == 0 {
@@ -189,7 +191,8 @@ func runsInNode(name string) bool {
 func oneOf[T any](name, value string, of map[string]T) (T, error) {
 	v, ok := of[value]
 	if !ok {
-		return v, fmt.Errorf("--%s cannot be %s", name, quote(value))
+		names := strings.Join(slices.Sorted(maps.Keys(of)), ", ")
+		return v, fmt.Errorf("--%s cannot be %s, but %s", name, quote(value), names)
 	}
 	return v, nil
 }
@@ -254,7 +257,7 @@ func schedulingOf(policy string, given bool, weights, routes []string, groups []
 func parseRoute(text string, groups []*group) (route cluster.Route, err error) {
 	to, rest, ok := strings.Cut(text, ":")
 	if !ok {
-		return route, errors.New("a route is groups: conditions")
+		return route, errors.New("a route is groups: conditions, as in 'go: GET /api/'")
 	}
 	weights := strings.Split(to, ",")
 	if len(weights) == 1 && !strings.Contains(to, "=") {
