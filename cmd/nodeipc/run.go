@@ -33,7 +33,7 @@ line.
 
 Exit status: 0 all workers have left as they were asked to; 1 a program could not be started, or a socket not opened;
 2 the arguments are wrong; 3 workers of a group fail again and again before they are ready; 4 some did not leave in
-time; 128 + the number of the signal that came for the second time.`
+time; 128 + the number of a second SIGTERM or SIGINT.`
 
 // runOptions are the flags of run.
 type runOptions struct {

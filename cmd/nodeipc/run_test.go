@@ -538,7 +538,7 @@ func TestRunExitCodes(t *testing.T) {
 		r := newRun(t, "--max-crashes", "1", "--ready-timeout", "300ms", "server.js")
 		require.NoError(t, os.WriteFile(filepath.Join(r.dir, "server.js"), []byte("setInterval(() => {}, 1000)"), 0o666))
 		require.Equal(t, exitCrashLoop, r.start().exit())
-		require.Contains(t, r.said("err"), "was not ready within 300ms")
+		require.Contains(t, r.said("err"), "was not ready within 300ms, and is ended: it does not listen")
 	})
 	for _, test := range []struct {
 		name, path string

@@ -237,7 +237,7 @@ func (r *runner) drain(signals <-chan os.Signal) error {
 		case err := <-done:
 			switch {
 			case by != 0:
-				return &startError{fmt.Errorf("%s came twice", unix.SignalName(by)), exitSignal + int(by)}
+				return &startError{fmt.Errorf("%s was the second signal", unix.SignalName(by)), exitSignal + int(by)}
 			case err != nil:
 				return &startError{err, exitKilled}
 			}
@@ -486,7 +486,11 @@ func (s *slot) start(ctx context.Context) (*worker, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case limited.Err() != nil:
-		s.say("%v was not ready within %v, and is ended", w, s.o.readyTimeout)
+		hint := ""
+		if s.o.ready == cluster.Listening {
+			hint = ": it does not listen (--ready online is for those that need not)"
+		}
+		s.say("%v was not ready within %v, and is ended%s", w, s.o.readyTimeout, hint)
 		if err := w.Shutdown(limited); err != nil { // which is over
 			s.say("%v", err)
 		}
