@@ -278,7 +278,7 @@ func shared(want string, lines []string) string {
 	node, _ := strconv.Atoi(m[1])
 	share, _ := strconv.Atoi(m[2])
 	for more := range 6 {
-		if slices.Contains(lines, fmt.Sprintf("%d by Go", share+more)) {
+		if slices.Contains(lines, fmt.Sprintf("%d by Express", node-more)) { // which comes first
 			return fmt.Sprintf("%d by Express\n%d by Go\n", node-more, share+more) + want[len(m[0]):]
 		}
 	}
