@@ -343,3 +343,54 @@ func TestStuckWorker(t *testing.T) {
 		})
 	}
 }
+
+// What waits for a worker that is stuck goes to others when that is to leave.
+func TestStuckWorkerLeaves(t *testing.T) {
+	const clients = 50
+	// begin returns the stuck worker, the one that is well, and what clients of the first get, empty if they get nothing.
+	begin := func(t *testing.T) (f *fleet, stuck, well *cluster.Process, answers chan string) {
+		f = newFleet(t, cluster.Sticky(), "stuck", "well")
+		from := map[string]net.IP{}
+		for i := byte(1); len(from) < 2; i++ {
+			ip := net.IPv4(127, 1, 1, i)
+			for who := range f.ask(1, "/", ip) {
+				from[who] = ip
+			}
+		}
+		stuck, well = f.p.Workers()[0], f.p.Workers()[1]
+		require.NoError(t, stuck.Signal(syscall.SIGSTOP))
+		answers = make(chan string, clients)
+		for range clients {
+			c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: from["stuck 1"]}}).Dial("tcp", f.addr)
+			require.NoError(t, err)
+			t.Cleanup(func() { c.Close() })
+			require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+			_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			require.NoError(t, err)
+			go func() {
+				text, _ := io.ReadAll(c)
+				_, body, _ := strings.Cut(string(text), "\r\n\r\n")
+				answers <- body
+			}()
+		}
+		require.Equal(t, "well 2", request(t, f.addr, "/", from["well 2"])(), "all that came before was accepted")
+		return f, stuck, well, answers
+	}
+	t.Run("alone", func(t *testing.T) {
+		t.Parallel()
+		_, stuck, _, answers := begin(t)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, stuck.Disconnect(over), context.Canceled)
+		require.Eventually(t, func() bool { return stuck.Status().ExitedAfterDisconnect }, patience, time.Millisecond)
+		sent := stuck.Status().Unanswered
+		require.NotZero(t, sent)
+		for range clients - sent {
+			require.Equal(t, "well 2", <-answers)
+		}
+		require.NoError(t, stuck.Signal(syscall.SIGCONT))
+		for range sent {
+			require.Equal(t, "stuck 1", <-answers)
+		}
+	})
+}

@@ -173,6 +173,14 @@ func (w *Process) leave() {
 			return false, nil
 		}
 		w.asked, w.meant = true, true
+		return true, nil
+	})
+	p.mu.Lock()
+	for _, m := range w.shares {
+		m.l.isDue() // what waits for this worker is for others now
+	}
+	p.unlock()
+	p.until(context.Background(), func() (bool, error) {
 		return len(w.unanswered) == 0 || w.state >= Disconnected, nil
 	})
 	p.mu.Lock()
