@@ -344,7 +344,7 @@ func TestStuckWorker(t *testing.T) {
 	}
 }
 
-// What waits for a worker that is stuck goes to others when that is to leave.
+// What waits for a worker that is stuck goes to others when that is to leave, and the others leave as usual.
 func TestStuckWorkerLeaves(t *testing.T) {
 	const clients = 50
 	// begin returns the stuck worker, the one that is well, and what clients of the first get, empty if they get nothing.
@@ -392,5 +392,17 @@ func TestStuckWorkerLeaves(t *testing.T) {
 		for range sent {
 			require.Equal(t, "stuck 1", <-answers)
 		}
+	})
+	t.Run("with the others", func(t *testing.T) {
+		t.Parallel()
+		f, stuck, well, _ := begin(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		ended := make(chan error)
+		go func() { ended <- f.p.Shutdown(ctx) }()
+		<-well.Done()
+		require.Equal(t, "exit status 0", well.Cmd().ProcessState.String())
+		require.NoError(t, stuck.Kill())
+		require.NoError(t, <-ended)
 	})
 }

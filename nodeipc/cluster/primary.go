@@ -312,7 +312,8 @@ func (p *Primary) Messages(ctx context.Context) iter.Seq2[*Process, *nodeipc.Mes
 // Shutdown ends the cluster in order: nobody is accepted any more, what has come is given to the workers, and each of
 // them leaves by Process.Shutdown, all at the same time: asked to disconnect until ctx ends, then by SIGTERM, and
 // after KillDelay by SIGKILL. It returns when all are gone, with an error that names those that did not leave by themselves.
-// Fork fails from the beginning of it.
+// Fork fails from the beginning of it. For a worker that is stuck what has come waits half of the time that ctx leaves,
+// if that has a deadline: the others need the rest to leave.
 func (p *Primary) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
@@ -322,9 +323,14 @@ func (p *Primary) Shutdown(ctx context.Context) error {
 		l.stopAccepting()
 	}
 	p.unlock()
-	p.until(ctx, func() (bool, error) {
+	give, cancel := ctx, func() {}
+	if end, ok := ctx.Deadline(); ok {
+		give, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+	}
+	p.until(give, func() (bool, error) {
 		return !slices.ContainsFunc(listeners, func(l *listener) bool { return !l.idle() && len(l.members) > 0 }), nil
 	})
+	cancel()
 	workers := p.Workers()
 	errs := make([]error, len(workers))
 	var leaving sync.WaitGroup
