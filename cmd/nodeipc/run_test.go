@@ -469,6 +469,18 @@ func TestRunGroupsInOrder(t *testing.T) {
 	require.Equal(t, 0, r.exit())
 }
 
+// A worker that fails again and again, while another of its group is ready, does not hold up the next group.
+func TestRunGroupAfterFailure(t *testing.T) {
+	t.Parallel()
+	fixture := runFixture()
+	r := startRun(t, "-i", "2", "--name", "half", "--group", "whole=1:'"+fixture+"'",
+		"--", "sh", "-c", `mkdir one && exec node "$0"`, fixture)
+	r.await(`worker \d+ \(half, pid \d+\) is ready`)
+	r.await(`worker \d+ \(whole, pid \d+\) is ready`)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, 0, r.exit())
+}
+
 // A command line is split as sh splits it.
 func TestRunWords(t *testing.T) {
 	t.Parallel()

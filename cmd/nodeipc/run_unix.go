@@ -70,6 +70,7 @@ type slot struct {
 	replace  chan chan error // a reload's; the answer is whether there is a new worker
 	serves   atomic.Bool     // its worker is ready
 	was      bool            // it has been
+	begun    bool            // its group does not wait for it any more
 	failures int             // in a row, of workers that did not become ready
 	ends     int             // in a row, of any, without a minute between
 }
@@ -77,9 +78,9 @@ type slot struct {
 // A beginning is a group's, all of whose slots wait for the groups before it: as soon as one worker shares an address
 // it gets connections, those too that are for others by the routes, as long as none of these is there.
 type beginning struct {
-	turn    <-chan struct{} // closed when all slots of the groups before have been ready
-	unready atomic.Int32    // slots that have never been
-	ready   chan struct{}   // closed when all have
+	turn  <-chan struct{} // closed when all slots of the groups before have been ready, or fail where others are
+	left  atomic.Int32    // slots that are waited for
+	ended chan struct{}   // closed when none is
 }
 
 // A worker is a process of a slot.
@@ -164,9 +165,9 @@ func (r *runner) run() error {
 	turn := make(chan struct{})
 	close(turn)
 	for _, g := range r.o.groups {
-		b := &beginning{turn: turn, ready: make(chan struct{})}
-		b.unready.Store(int32(g.instances))
-		turn = b.ready
+		b := &beginning{turn: turn, ended: make(chan struct{})}
+		b.left.Store(int32(g.instances))
+		turn = b.ended
 		for range g.instances {
 			r.slots = append(r.slots, &slot{runner: r, group: g, begin: b, replace: make(chan chan error)})
 		}
@@ -374,6 +375,7 @@ func (s *slot) failed(err error) bool {
 	s.say("group %s: %v", s.group.name, err)
 	for _, other := range s.slots {
 		if other.group == s.group && other.serves.Load() {
+			s.hasBegun() // the next group is not held up for ever
 			return false // there is one who works
 		}
 	}
@@ -383,6 +385,16 @@ func (s *slot) failed(err error) bool {
 	err = fmt.Errorf("group %s: no worker was ready, %d times in a row", s.group.name, s.failures)
 	s.fail(&startError{err, exitCrashLoop})
 	return true
+}
+
+// hasBegun says that the group does not have to wait for this slot.
+func (s *slot) hasBegun() {
+	if !s.begun {
+		s.begun = true
+		if s.begin.left.Add(-1) == 0 {
+			close(s.begin.ended)
+		}
+	}
 }
 
 // A forkError is that no process could be started.
@@ -397,9 +409,7 @@ func (s *slot) serve(ctx context.Context, w *worker) *worker {
 	defer s.serves.Store(false)
 	if !s.was {
 		s.was = true
-		if s.begin.unready.Add(-1) == 0 {
-			close(s.begin.ready)
-		}
+		s.hasBegun()
 		if s.unready.Add(-1) == 0 {
 			close(s.runner.ready)
 		}
