@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -147,13 +148,14 @@ func (c *connections) watch(next func(net.Conn, http.ConnState)) func(net.Conn, 
 	}
 }
 
-// handler makes the answers to requests that come while the worker leaves the last of their connections.
+// handler makes the answers to requests that come while the worker leaves the last of their connections. Those that ask
+// for another protocol are not touched, but for HTTP/2, which clients offer with every request and get nowhere.
 func (c *connections) handler(next http.Handler) http.Handler {
 	if next == nil {
 		next = http.DefaultServeMux
 	}
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if c.leaving.Load() && r.Header.Get("Upgrade") == "" {
+		if to := r.Header.Get("Upgrade"); c.leaving.Load() && (to == "" || strings.EqualFold(to, "h2c")) {
 			rw.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(rw, r)

@@ -82,7 +82,8 @@ func TestServeKept(t *testing.T) {
 		go func() { served <- (*Worker)(nil).Serve(ctx, srv, ln) }()
 
 		next, silent, slow, late, fresh := ln.dial(), ln.dial(), ln.dial(), ln.dial(), ln.dial()
-		for _, c := range []*pipeClient{next, silent, slow, late} {
+		offers := ln.dial() // HTTP/2, as Java's client does with each request
+		for _, c := range []*pipeClient{next, silent, slow, late, offers} {
 			require.False(t, c.ask(t, "/"))
 		}
 		_, err := io.WriteString(slow, "GET /slow HTTP/1.1\r\nHost: any\r\n\r\n")
@@ -95,6 +96,10 @@ func TestServeKept(t *testing.T) {
 		time.Sleep(silentTime - time.Millisecond)
 		require.True(t, next.ask(t, "/"), "the client is not told")
 		require.True(t, fresh.ask(t, "/"))
+		_, err = io.WriteString(offers, "GET / HTTP/1.1\r\nHost: any\r\nConnection: Upgrade, HTTP2-Settings\r\n"+
+			"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
+		require.NoError(t, err)
+		require.True(t, offers.answer(t))
 		require.False(t, slow.answer(t), "it was asked for before")
 		time.Sleep(silentTime - time.Millisecond)
 		require.True(t, late.ask(t, "/"), "it was idle while another was served")
@@ -104,7 +109,7 @@ func TestServeKept(t *testing.T) {
 		require.ErrorIs(t, err, io.EOF)
 		require.NoError(t, <-served)
 		require.Equal(t, 7*time.Second+silentTime-time.Millisecond, time.Since(begun), "nothing is waited for")
-		for _, c := range []*pipeClient{next, silent, slow, late, fresh} {
+		for _, c := range []*pipeClient{next, silent, slow, late, fresh, offers} {
 			c.Close()
 		}
 	})
