@@ -122,7 +122,7 @@ func (f *fewest) follow(l *listener, addr *net.TCPAddr) {
 				changed = true
 			}
 		}
-		over := len(f.owners) == 0 || l.closed
+		over := len(f.owners) == 0 || l.closed || l.policy != policy(f)
 		if changed || over {
 			f.pause = minCensus
 		} else {

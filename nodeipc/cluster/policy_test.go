@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -176,6 +177,24 @@ func testLeastConnections(t *testing.T, host string) {
 	}
 	// Once the primary has learnt of it. If it did not, each of these would count for good, and the first get a third.
 	require.Eventually(t, func() bool { return f.ask(30, "/", nil)[" 1"] == 0 }, patience, 10*time.Millisecond)
+}
+
+// Nobody counts connections any more for a policy that another has taken the place of.
+func TestLeastConnectionsReplaced(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("nobody does here")
+	}
+	f := newFleet(t, cluster.LeastConnections(), "")
+	c, err := net.Dial("tcp", f.addr)
+	require.NoError(t, err)
+	defer c.Close()
+	counts := func() bool {
+		buf := make([]byte, 1<<20)
+		return strings.Contains(string(buf[:runtime.Stack(buf, true)]), "(*fewest).follow(")
+	}
+	require.Eventually(t, counts, patience, time.Millisecond)
+	require.NoError(t, f.p.Schedule(cluster.RoundRobin))
+	require.Eventually(t, func() bool { return !counts() }, patience, time.Millisecond)
 }
 
 func TestByRequest(t *testing.T) {
