@@ -185,6 +185,29 @@ func TestRunUpgradeStuck(t *testing.T) {
 	require.Equal(t, 0, r.exit())
 }
 
+// A signal is the first of its kind to one that a successor has told to go, as when all processes of a service get it.
+func TestRunUpgradeSignal(t *testing.T) {
+	t.Parallel()
+	p := newSuccession(t)
+	r := p.first("--drain-timeout", "1h", "--kill-timeout", "50ms")
+	conn, err := net.Dial("unix", p.sock)
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /stuck HTTP/1.1\r\nHost: any\r\n\r\n")
+	_, err = conn.Read(make([]byte, 1))
+	require.NoError(t, err)
+	next := p.run("second", "--upgrade").start()
+	r.await("successor: it is ready")
+	r.signal(syscall.SIGTERM)
+	r.await("SIGTERM: the workers are finishing what they have")
+	r.signal(syscall.SIGTERM)
+	r.await("SIGTERM: no more time for the workers")
+	require.Equal(t, 143, r.exit())
+	p.serves("second")
+	next.signal(syscall.SIGTERM)
+	require.Equal(t, 0, next.exit())
+}
+
 // From the beginning of a drain nobody can connect to what was open before workers asked for it.
 func TestRunListenDrain(t *testing.T) {
 	t.Parallel()

@@ -182,6 +182,7 @@ func (r *runner) run() error {
 	keeping.Go(func() { r.reload(ctx, reloads) })
 
 	var why error
+	signaled := false
 	ready := r.ready
 	var over <-chan struct{} // closed when this one is the only one
 loop:
@@ -196,6 +197,7 @@ loop:
 				}
 			default:
 				r.say("%v: the workers are to finish what they have", unix.SignalName(sig.(syscall.Signal)))
+				signaled = true
 				break loop
 			}
 		case <-ready:
@@ -217,7 +219,7 @@ loop:
 	}
 	stop()
 	r.leave()
-	err := r.drain(signals)
+	err := r.drain(signals, signaled)
 	keeping.Wait()
 	r.watching.Wait()
 	if why != nil {
@@ -226,8 +228,8 @@ loop:
 	return err
 }
 
-// drain ends all workers in order. A signal hurries it.
-func (r *runner) drain(signals <-chan os.Signal) error {
+// drain ends all workers in order. A signal hurries it, if one came before.
+func (r *runner) drain(signals <-chan os.Signal, signaled bool) error {
 	ctx, hurry := context.WithTimeout(context.Background(), r.o.drainTimeout)
 	defer hurry()
 	done := make(chan error, 1)
@@ -246,6 +248,9 @@ func (r *runner) drain(signals <-chan os.Signal) error {
 		case sig := <-signals:
 			switch {
 			case sig != syscall.SIGTERM && sig != syscall.SIGINT:
+			case !signaled: // what it asks for is being done
+				signaled = true
+				r.say("%s: the workers are finishing what they have", unix.SignalName(sig.(syscall.Signal)))
 			case by == 0:
 				by = sig.(syscall.Signal)
 				r.say("%s: no more time for the workers", unix.SignalName(by))
