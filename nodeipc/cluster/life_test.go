@@ -299,6 +299,36 @@ func TestLingering(t *testing.T) {
 	}
 }
 
+// What waits for the next worker of an address is not lost when another address is taken; the address itself is free.
+func TestLingeringElsewhere(t *testing.T) {
+	nodeOnly(t)
+	testkit.CheckLeaks(t)
+	p := newPrimary(t, &cluster.Primary{})
+	on := func(host string, port int) life {
+		return life{Listen: []any{map[string]any{"host": host, "port": port}}}
+	}
+	port := freePort(t, "127.0.0.1")
+	w, addr := beginListening(t, p, on("127.0.0.1", port))
+	require.NoError(t, w.Kill())
+	<-w.Done()
+	answer := request(t, addr, "/", nil)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	other, _ := begin(t, p, on("127.0.0.1", taken.Addr().(*net.TCPAddr).Port))
+	var m struct{ Error string }
+	receive(within(t), t, other.Channel(), &m)
+	require.Equal(t, "EADDRINUSE", m.Error)
+	next, _ := beginListening(t, p, on("127.0.0.1", port))
+	require.Equal(t, says(next), answer())
+
+	require.NoError(t, next.Kill())
+	<-next.Done()
+	all, _ := beginListening(t, p, on("0.0.0.0", port)) // cannot be had beside it
+	require.Equal(t, says(all), request(t, addr, "/", nil)())
+	require.NoError(t, p.Shutdown(within(t)))
+}
+
 // Kill while a worker is leaving, and a context that ends meanwhile.
 func TestKillDuringDisconnect(t *testing.T) {
 	nodeOnly(t)

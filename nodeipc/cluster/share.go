@@ -185,7 +185,7 @@ func (p *Primary) share(w *Process, q *wanted) (*listener, syscall.Errno) {
 	switch {
 	case l == nil:
 		var err error
-		if l, err = p.open(q); errors.Is(err, syscall.EADDRINUSE) && p.dropLingering() {
+		if l, err = p.open(q); errors.Is(err, syscall.EADDRINUSE) && p.dropLingering(q) {
 			l, err = p.open(q)
 		}
 		if err != nil {
@@ -255,15 +255,27 @@ func (p *Primary) open(q *wanted) (*listener, error) {
 	return l, nil
 }
 
-// dropLingering closes the listeners that nobody shares; it reports whether there were any.
-func (p *Primary) dropLingering() (any bool) {
+// dropLingering closes the listeners that nobody shares and that may be in the way of q; it reports whether there were
+// any.
+func (p *Primary) dropLingering(q *wanted) (any bool) {
 	for _, l := range p.listeners {
-		if l.linger != nil {
+		if l.linger != nil && l.given < 0 && q.near(l.sock.addr) {
 			l.close()
 			any = true
 		}
 	}
 	return any
+}
+
+// near reports whether addr has the port or path of q.
+func (q *wanted) near(addr net.Addr) bool {
+	switch addr := addr.(type) {
+	case *net.TCPAddr:
+		return q.path == "" && !q.udp && addr.Port == q.port
+	case *net.UnixAddr:
+		return q.path != "" && absolute(addr.Name) == absolute(q.path)
+	}
+	return false
 }
 
 // allows asks Primary.Allow.
