@@ -52,7 +52,7 @@ func (f *fewest) choose(l *listener, c *incoming, now time.Time) (*member, *queu
 		return m, nil
 	}
 	if before, ok := f.owners[cookie]; ok { // who did not take it
-		f.open[before.w]--
+		f.ended(before.w)
 	}
 	f.owners[cookie] = owner{m.w, f.round}
 	f.open[m.w]++
@@ -61,6 +61,13 @@ func (f *fewest) choose(l *listener, c *incoming, now time.Time) (*member, *queu
 		go f.follow(l, tcp)
 	}
 	return m, nil
+}
+
+// ended strikes off one of w.
+func (f *fewest) ended(w *Process) {
+	if f.open[w]--; f.open[w] <= 0 {
+		delete(f.open, w)
+	}
 }
 
 // next returns the first in the queue of those with the fewest connections that take one now.
@@ -114,9 +121,7 @@ func (f *fewest) follow(l *listener, addr *net.TCPAddr) {
 		for cookie, o := range f.owners {
 			if _, ok := open[cookie]; !ok && o.round < round {
 				delete(f.owners, cookie)
-				if f.open[o.w]--; f.open[o.w] <= 0 {
-					delete(f.open, o.w)
-				}
+				f.ended(o.w)
 				changed = true
 			} else if o.round == round {
 				changed = true

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -195,6 +196,28 @@ func TestLeastConnectionsReplaced(t *testing.T) {
 	require.Eventually(t, counts, patience, time.Millisecond)
 	require.NoError(t, f.p.Schedule(cluster.RoundRobin))
 	require.Eventually(t, func() bool { return !counts() }, patience, time.Millisecond)
+}
+
+// What is left of a worker that was killed with a connection that another took is not kept.
+func TestLeastConnectionsForgets(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cluster.LeastConnections())
+	f.p.AnswerTimeout = time.Second
+	answer := func() func() string {
+		stuck := f.fork("")
+		require.NoError(t, stuck.Signal(syscall.SIGSTOP))
+		answer := request(t, f.addr, "/", nil)
+		require.Eventually(t, func() bool { return stuck.Status().Unanswered == 1 }, patience, time.Millisecond)
+		return answer
+	}
+	answers := answer()
+	gone := weak.Make(f.p.Workers()[0])
+	f.fork("")
+	require.Equal(t, " 2", answers())
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return gone.Value() == nil
+	}, patience, 10*time.Millisecond)
 }
 
 func TestByRequest(t *testing.T) {
