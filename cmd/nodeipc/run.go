@@ -90,7 +90,8 @@ func runCommand(s *streams) *cobra.Command {
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "the `time` that it may take to leave, before SIGTERM")
 	f.DurationVar(&o.killTimeout, "kill-timeout", 5*time.Second, "the `time` that it may take after SIGTERM, before SIGKILL")
 	f.IntVar(&o.maxCrashes, "max-crashes", 10,
-		"`times` in a row that a worker may fail to be ready while no other of its group is")
+		"`times` in a row that a worker may fail to be ready while no other of its group is, or,\n"+
+			"once all have been, while no other is")
 	f.BoolVar(&o.orderly, "orderly", true,
 		"run scripts with a module in front that has them lose no request when they leave")
 	f.StringArrayVar(&o.listen, "listen", nil,

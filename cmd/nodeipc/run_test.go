@@ -624,6 +624,28 @@ require('`+runFixture()+`')
 	require.Equal(t, 0, r.exit())
 }
 
+// All workers of one group crash again and again, after they have been ready; the other group serves.
+func TestRunOneGroupCrashes(t *testing.T) {
+	t.Parallel()
+	r := newRun(t, "--name", "good", "--group", "bad=1:bad.js", "--max-crashes", "2", "--route", "bad: /exit/",
+		"--route", "good:", runFixture(), "good")
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "bad.js"), []byte(`
+if (require('cluster').worker.id > 2) process.exit(8)
+require('`+runFixture()+`')
+`), 0o666))
+	addr := r.start().ready()
+	_, err := get(addr, "/exit/7")
+	require.NoError(t, err)
+	for _, id := range []int{3, 4, 5} {
+		r.await(fmt.Sprintf(`worker %d \(bad, pid \d+\) exited with code 8`, id))
+	}
+	text, err := get(addr, "/")
+	require.NoError(t, err)
+	require.Equal(t, "good", text)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, 0, r.exit())
+}
+
 // A worker that leaves the cluster and lives on is replaced, and has its time to end.
 func TestRunLeaves(t *testing.T) {
 	t.Parallel()

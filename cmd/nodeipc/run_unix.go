@@ -378,8 +378,9 @@ func (s *slot) failed(err error) bool {
 		return true
 	}
 	s.say("group %s: %v", s.group.name, err)
+	all := s.unready.Load() == 0 // have been ready: what has begun goes on as long as anybody serves
 	for _, other := range s.slots {
-		if other.group == s.group && other.serves.Load() {
+		if (all || other.group == s.group) && other.serves.Load() {
 			s.hasBegun() // the next group is not held up for ever
 			return false // there is one who works
 		}

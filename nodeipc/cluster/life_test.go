@@ -307,7 +307,7 @@ func TestLingeringElsewhere(t *testing.T) {
 	on := func(host string, port int) life {
 		return life{Listen: []any{map[string]any{"host": host, "port": port}}}
 	}
-	port := freePort(t, "127.0.0.1")
+	port := testkit.FreePort(t, "127.0.0.1")
 	w, addr := beginListening(t, p, on("127.0.0.1", port))
 	require.NoError(t, w.Kill())
 	<-w.Done()
