@@ -248,6 +248,9 @@ func (r *runner) visit() error {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
 		return fmt.Errorf("%s: %s is no socket", flag, path)
 	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil { // now, not when the workers are ready
+		return fmt.Errorf("%s: %w", flag, err)
+	}
 	conn, err := net.Dial("unix", path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):

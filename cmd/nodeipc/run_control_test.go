@@ -245,6 +245,9 @@ func TestRunListenNoSocket(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "text", string(text))
 	}
+	r := startRun(t, "--control", "missing/control", runFixture())
+	require.Equal(t, 1, r.exit())
+	require.Equal(t, "nodeipc: run: --control: stat missing: no such file or directory\n", r.said("err"))
 }
 
 // A successor may end at any step, or say what does not come next: the run goes on, and has no descriptor more than
