@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 )
 
-// FreePort returns a port of this host that nobody has, for TCP nor UDP. Linux gives it to nobody who takes any.
+// FreePort returns a port of this host that nobody has, for TCP nor UDP. Linux gives it to nobody who takes any. It is a
+// new one each time: a worker of Node up to 20 that asks for one again may not share it with others.
 func FreePort(tb testing.TB, host string) int {
 	tb.Helper()
 	return FreePorts(tb, host, 1)
@@ -21,7 +23,8 @@ func FreePorts(tb testing.TB, host string, n int) int {
 	for range 1000 {
 		first, taken := 10000+rand.IntN(20000), false // those for any begin at 32768
 		for port := first; port < first+n && !taken; port++ {
-			taken = !free(net.JoinHostPort(host, strconv.Itoa(port)))
+			_, taken = givenPorts.LoadOrStore(port, true)
+			taken = taken || !free(net.JoinHostPort(host, strconv.Itoa(port)))
 		}
 		if !taken {
 			Forked()
@@ -31,6 +34,8 @@ func FreePorts(tb testing.TB, host string, n int) int {
 	tb.Fatal("all ports are taken")
 	return 0
 }
+
+var givenPorts sync.Map
 
 // FreeAddr returns an address of 127.0.0.1 that nobody has.
 func FreeAddr(tb testing.TB) string {
