@@ -24,15 +24,9 @@ var childJS []byte
 const childEnv = "NODEIPC_SOAK_CHILD"
 
 // What may be more at rest than after the first third of the time. Descriptors and goroutines may not.
-var moreHeap = 1 << 20
-
 const (
-	// In a run of seconds the first third is not the warm-up: channels keep a buffer of their longest message so far, and
-	// from 1.2 to 3.1 MB more were seen at rest. A leak of a few bytes for each message shows in a long run.
-	shortRun = time.Minute
-	moreThen = 8 << 20
-
-	moreRSS = 48 << 20 // the runtime returns memory when it likes, and children at work take processor time from it
+	moreHeap = 1 << 20
+	moreRSS  = 48 << 20 // the runtime returns memory when it likes, and children at work take processor time from it
 )
 
 // patience ends what would hang otherwise.
@@ -97,9 +91,6 @@ func (s *soak) fail(err error) {
 func (s *soak) over() bool { return time.Now().After(s.end) }
 
 func (s *soak) run(length time.Duration) (err error) {
-	if length < shortRun {
-		moreHeap = moreThen
-	}
 	s.node = "node"
 	if bin := os.Getenv("NODEIPC_NODE"); bin != "" {
 		s.node = bin
