@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -1060,6 +1061,36 @@ func TestSendHandleGivenUp(t *testing.T) {
 	require.Equal(t, nack, p.line(), "the answer comes before what waits")
 	p.send(ack + "\n")
 	require.Equal(t, `"behind"`, p.line())
+	require.NoError(t, c.Disconnect(limited(t)))
+	p.end()
+}
+
+// What waited behind a handle and has been sent is not kept.
+func TestSentBehindHandleIsFreed(t *testing.T) {
+	testkit.CheckLeaks(t)
+	c, p := raw(t, nil)
+	require.NoError(t, c.QueueHandle("h", newWire(t).here, nil))
+	require.Equal(t, ourFrame(NetSocket, `"h"`), p.line())
+	p.handle()
+	for range 3 {
+		send(t, c, "behind")
+	}
+	var waiting []weak.Pointer[outgoing]
+	c.mu.Lock()
+	for _, o := range c.hand.queue {
+		waiting = append(waiting, weak.Make(o))
+	}
+	c.mu.Unlock()
+	require.Len(t, waiting, 3)
+	p.send(ack + "\n")
+	for range waiting {
+		require.Equal(t, `"behind"`, p.line())
+	}
+	until(t, c, "nothing is written", func() bool { return !c.writing })
+	runtime.GC()
+	for _, o := range waiting {
+		require.Nil(t, o.Value())
+	}
 	require.NoError(t, c.Disconnect(limited(t)))
 	p.end()
 }

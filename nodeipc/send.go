@@ -587,6 +587,7 @@ func (c *Channel) release(plain []*outgoing) {
 			c.answers.out += len(p.frame)
 		}
 	}
+	clear(plain) // the queue may go on using their array, and would keep their frames
 	if c.hand.idle() {
 		c.seqOut = c.seq
 	}
